@@ -1,46 +1,46 @@
 //! The folder in which encodings of sites are kept from one start to the next.
 //!
-//! Each site that is a folder or a plain archive has one file there. Its name follows from what the
-//! site is made of, so another root, or another size of the cache, has another file. A file counts
-//! only where it belongs to the user that serves, and no one else can write to it.
+//! It is the supervisor's: no other process opens anything in it. Each site that is a folder or a
+//! plain archive has one file there. Its name follows from what the site is made of, so another
+//! root, or another size of the cache, has another file.
+
+mod folder;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
 use sitar_site::raw::sha256;
 
+pub(crate) use self::folder::{Folder, identity};
 use crate::config::{Config, SiteConfig, SiteContent};
-use crate::handover::User;
 
 /// The end of the names of all files in the cache.
-pub(crate) const ENDING: &str = ".encodings";
+const ENDING: &str = ".encodings";
 
 /// The cache of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cache {
     pub(crate) folder: PathBuf,
-    /// MiB.
+    /// MiB that all files of the folder may take.
     pub(crate) size: u32,
     /// The beginning of the names of this configuration's files.
     prefix: String,
-    user: Option<User>,
 }
 
 impl Cache {
     /// Returns the cache of a configuration; `None`: sites are not encoded.
-    pub(crate) fn of(config: &Config, user: Option<User>) -> Option<Cache> {
+    pub(crate) fn of(config: &Config) -> Option<Cache> {
+        if config.compression.is_on { Cache::named(config) } else { None }
+    }
+
+    /// Returns the cache that a configuration names, or the usual one.
+    fn named(config: &Config) -> Option<Cache> {
         let compression = &config.compression;
-        if !compression.is_on {
-            return None;
-        }
-        let is_root = rustix::process::geteuid().is_root();
-        let folder = compression.cache.clone().or_else(|| folder(|name| std::env::var_os(name), is_root))?;
+        let folder = compression.cache.clone().or_else(usual)?;
         let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
-        Some(Cache { folder, size: compression.size, prefix: short(file.as_os_str().as_bytes()), user })
+        Some(Cache { folder, size: compression.size, prefix: short(file.as_os_str().as_bytes()) })
     }
 
     /// Returns the name of the file of a site. `None`: it has none.
@@ -52,40 +52,33 @@ impl Cache {
         Some(format!("{}-{}{ENDING}", self.prefix, short(&text)))
     }
 
-    /// Returns whether a name is that of a file of this configuration.
-    pub(crate) fn is_own(prefix: &str, name: &str) -> bool {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('-'))
+    /// Returns the names of the files of all sites of a configuration.
+    pub(crate) fn names(&self, config: &Config) -> Vec<String> {
+        config.sites.iter().filter_map(|site| self.name(site)).collect()
     }
 
-    /// Returns the beginning of the names of this configuration's files.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    /// Opens the file of a site.
+    /// Opens the folder.
     ///
     /// # Errors
-    /// There is none, or it is not to be trusted, or the kernel's.
-    pub(crate) fn open(&self, site: &SiteConfig) -> io::Result<OwnedFd> {
-        let name = self.name(site).ok_or(io::ErrorKind::NotFound)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let owner = self.user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
-        let check = |opened: OwnedFd, kind: FileType| {
-            let stat = rustix::fs::fstat(&opened)?;
-            let is_own = stat.st_uid == owner && stat.st_mode & 0o022 == 0;
-            if is_own && FileType::from_raw_mode(stat.st_mode) == kind {
-                return Ok(opened);
-            }
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may have written it"))
-        };
-        // Where others can write to the folder, they can put any file of this user's there.
-        let folder = rustix::fs::open(&self.folder, flags | OFlags::DIRECTORY, Mode::empty())?;
-        let folder = check(folder, FileType::Directory)?;
-        check(rustix::fs::openat(folder, name, flags, Mode::empty())?, FileType::RegularFile)
+    /// It is not there, or others can write to it, or the kernel's.
+    pub(crate) fn open(&self) -> io::Result<Folder> {
+        Folder::open(&self.folder, &self.prefix)
+    }
+
+    /// Opens the folder, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// Others can write to it, or the kernel's.
+    pub(crate) fn make(&self) -> io::Result<Folder> {
+        Folder::make(&self.folder, &self.prefix)
     }
 }
 
 /// Returns the folder where the configuration names none.
+fn usual() -> Option<PathBuf> {
+    folder(|name| std::env::var_os(name), rustix::process::geteuid().is_root())
+}
+
 fn folder(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     // systemd separates several by colons. An empty one says that there is none.

@@ -10,7 +10,7 @@ mod line;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -47,6 +47,8 @@ impl Limits {
         Limits { json: 64 << 20, blobs: 1 << 16, bytes: 256 << 20, descriptors: 1 << 17 };
     /// From a worker: text only.
     pub(crate) const OF_WORKER: Limits = Limits { json: 4 << 20, blobs: 0, bytes: 0, descriptors: 0 };
+    /// From a packer: a few numbers, or a reason.
+    pub(crate) const OF_PACKER: Limits = Limits { json: 64 << 10, ..Limits::OF_WORKER };
 }
 
 /// A message that has come.
@@ -165,8 +167,21 @@ impl Channel {
     /// It is not a message, it brings more than it may, or the kernel's. The channel is of no use
     /// then.
     pub(crate) fn receive(&self, limits: Limits) -> io::Result<Option<Message>> {
+        self.receive_by(limits, None)
+    }
+
+    /// Waits for a message, all of which has to come within that time. [`Channel::patience`] counts
+    /// no more.
+    ///
+    /// # Errors
+    /// Those of [`Channel::receive`]; it is not all there in time (`TimedOut`, `WouldBlock`).
+    pub(crate) fn receive_within(&self, limits: Limits, time: Duration) -> io::Result<Option<Message>> {
+        self.receive_by(limits, Some(Instant::now() + time))
+    }
+
+    fn receive_by(&self, limits: Limits, until: Option<Instant>) -> io::Result<Option<Message>> {
         let mut head = [0; HEAD];
-        if !self.receive_bytes(&mut head)? {
+        if !self.receive_bytes(&mut head, until)? {
             return Ok(None);
         }
         let number = |at: usize| {
@@ -178,7 +193,7 @@ impl Channel {
             return Err(too_large());
         }
         let mut lengths = vec![0; 4 * blobs];
-        self.receive_whole(&mut lengths)?;
+        self.receive_whole(&mut lengths, until)?;
         let lengths: Vec<usize> = lengths
             .chunks_exact(4)
             .map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()) as usize)
@@ -189,21 +204,27 @@ impl Channel {
         let mut descriptors = Vec::with_capacity(count);
         while descriptors.len() < count {
             let wanted = (count - descriptors.len()).min(BUNDLE);
-            self.receive_bundle(wanted, &mut descriptors)?;
+            self.receive_bundle(wanted, &mut descriptors, until)?;
         }
         let mut text = vec![0; json];
-        self.receive_whole(&mut text)?;
+        self.receive_whole(&mut text, until)?;
         let value = serde_json::from_slice(&text).map_err(|_| invalid("what came is no JSON"))?;
         let blobs = lengths.into_iter().map(|len| {
             let mut blob = Zeroizing::new(vec![0; len]);
-            self.receive_whole(&mut blob)?;
+            self.receive_whole(&mut blob, until)?;
             Ok(blob)
         });
         let blobs = blobs.collect::<io::Result<_>>()?;
         Ok(Some(Message { value, blobs, descriptors }))
     }
 
-    fn receive_bundle(&self, wanted: usize, descriptors: &mut Vec<OwnedFd>) -> io::Result<()> {
+    fn receive_bundle(
+        &self,
+        wanted: usize,
+        descriptors: &mut Vec<OwnedFd>,
+        until: Option<Instant>,
+    ) -> io::Result<()> {
+        self.wait_until(until)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BUNDLE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let before = descriptors.len();
@@ -231,14 +252,24 @@ impl Channel {
         Ok(())
     }
 
-    fn receive_whole(&self, bytes: &mut [u8]) -> io::Result<()> {
-        if self.receive_bytes(bytes)? { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    /// Has the next receive wait no longer than until then.
+    fn wait_until(&self, until: Option<Instant>) -> io::Result<()> {
+        let Some(until) = until else { return Ok(()) };
+        match until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => self.patience(left),
+        }
+    }
+
+    fn receive_whole(&self, bytes: &mut [u8], until: Option<Instant>) -> io::Result<()> {
+        if self.receive_bytes(bytes, until)? { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
     /// Returns whether anything came before the end.
-    fn receive_bytes(&self, bytes: &mut [u8]) -> io::Result<bool> {
+    fn receive_bytes(&self, bytes: &mut [u8], until: Option<Instant>) -> io::Result<bool> {
         let mut got = 0;
         while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {
+            self.wait_until(until)?;
             let (_, more) = again(|| rustix::net::recv(&self.0, &mut *rest, RecvFlags::empty()))?;
             match more {
                 0 if got == 0 => return Ok(false),
@@ -342,6 +373,27 @@ mod tests {
             drop(one);
             assert_eq!(other.receive(Limits::OF_WORKER).unwrap_err().kind(), ErrorKind::UnexpectedEof);
         }
+    }
+
+    #[test]
+    fn a_message_that_comes_byte_by_byte_is_given_up() {
+        let (one, other) = Channel::pair().unwrap();
+        let time = Duration::from_millis(200);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // Each is within any time for one of them, and all of them within none.
+                let head = [[0, 0, 1, 0], [0; 4], [0; 4], [0; 4]].concat();
+                for byte in head.into_iter().chain(std::iter::repeat(b' ')) {
+                    if one.send_bytes(&[byte]).is_err() {
+                        break;
+                    }
+                    std::thread::sleep(time / 20);
+                }
+            });
+            let kind = other.receive_within(Limits::OF_PACKER, time).unwrap_err().kind();
+            assert!(matches!(kind, ErrorKind::TimedOut | ErrorKind::WouldBlock), "{kind}");
+            drop(other);
+        });
     }
 
     #[test]

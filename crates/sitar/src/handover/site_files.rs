@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 use sitar_site::open_root;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Folder};
 use crate::config::{Config, SiteConfig, SiteContent};
 
 /// The files and directories that a site names, open; or the reasons that they are not.
@@ -28,7 +28,7 @@ pub(crate) struct SiteFiles {
 
 impl SiteFiles {
     /// Opens what a site names.
-    pub(crate) fn open(site: &SiteConfig) -> SiteFiles {
+    fn open(site: &SiteConfig) -> SiteFiles {
         let root = match &site.content {
             SiteContent::Root { path, .. } => Some(open_root(path)),
             SiteContent::Redirect { .. } => None,
@@ -42,14 +42,16 @@ impl SiteFiles {
         }
     }
 
-    /// Opens what all sites of a configuration name.
+    /// Opens what all sites of a configuration name, and the encodings that the cache has of them.
+    /// Without these a site is served as it is.
     pub(crate) fn open_all(config: &Config) -> Vec<SiteFiles> {
-        config.sites.iter().map(SiteFiles::open).collect()
-    }
-
-    /// Adds the encodings that the cache has of a site. Without them it is served as it is.
-    pub(crate) fn add_encodings(&mut self, site: &SiteConfig, cache: Option<&Cache>) {
-        self.encodings = cache.and_then(|cache| cache.open(site).ok()).map(Ok);
+        let cache = Cache::of(config).and_then(|cache| Some((cache.open().ok()?, cache)));
+        let open = |site: &SiteConfig| {
+            let file = |(folder, cache): &(Folder, Cache)| folder.file(&cache.name(site)?).ok();
+            let encodings = cache.as_ref().and_then(file).map(Ok);
+            SiteFiles { encodings, ..SiteFiles::open(site) }
+        };
+        config.sites.iter().map(open).collect()
     }
 
     pub(super) fn all(&self) -> [&Option<io::Result<OwnedFd>>; 5] {

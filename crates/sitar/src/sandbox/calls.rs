@@ -153,13 +153,6 @@ pub static CALLS: &[Row] = &[
     only("tgkill", Only::Itself, "abort").unseen(ABORT),
 ];
 
-/// What a packer needs besides: it writes to the cache, which Landlock bounds.
-pub(super) static PACKER_CALLS: &[Row] = &[
-    row("renameat", "an encodings file comes to its place"),
-    row("renameat2", "an encodings file comes to its place"),
-    row("unlinkat", "a file that was not finished goes"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,7 +106,7 @@ fn restrict(reach: Reach) -> Result<(), String> {
     let handled = match &reach {
         // Programs that are told about the start may have their socket anywhere.
         Reach::OneProcess => everything & !reading & !BitFlags::from(AccessFs::ResolveUnix),
-        Reach::Worker { .. } | Reach::Packer { .. } => everything,
+        Reach::Worker { .. } => everything,
     };
     let mut rules = Ruleset::default()
         .handle_access(handled)
@@ -114,21 +114,15 @@ fn restrict(reach: Reach) -> Result<(), String> {
         .and_then(|rules| rules.scope(Scope::from_all(KNOWN)))
         .and_then(Ruleset::create)
         .map_err(told)?;
-    let (roots, cache, everywhere) = match reach {
+    let (roots, everywhere) = match reach {
         Reach::OneProcess => return rules.restrict_self().map(drop).map_err(told),
-        Reach::Worker { roots, everywhere } => (roots, None, everywhere),
-        Reach::Packer { root, cache, everywhere } => (Vec::from_iter(root), Some(cache), everywhere),
+        Reach::Worker { roots, everywhere } => (roots, everywhere),
     };
     for root in &roots {
         rules = allow(rules, root)?;
     }
     if everywhere {
         rules = allow(rules, &open(c"/")?)?;
-    }
-    if let Some(cache) = cache {
-        let writing = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
-        let rule = PathBeneath::new(cache, AccessFs::ReadFile | AccessFs::ReadDir | writing);
-        rules = rules.add_rule(rule).map_err(told)?;
     }
     rules = allow(rules, this_process()?)?;
     rules.restrict_self().map(drop).map_err(told)

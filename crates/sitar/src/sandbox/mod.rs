@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::thread::set_no_new_privs;
 use sitar_engines::Rings;
 
-use self::calls::{CALLS, PACKER_CALLS};
+use self::calls::CALLS;
 pub(crate) use self::capabilities::keep_those_of_a_supervisor;
 pub(crate) use self::landlock::{ABI_WHOLE as LANDLOCK_WHOLE, would_leave_fast_open};
 pub use self::layers::Layers;
@@ -56,20 +56,11 @@ pub enum Reach {
     /// The process that serves without a supervisor: it reads what it is asked to read, and changes
     /// nothing.
     OneProcess,
-    /// A worker, to which everything else is passed as descriptors.
+    /// A worker or a packer, to which everything else is passed as descriptors.
     Worker {
         /// Directories that may be read, with all that lies beneath.
         roots: Vec<OwnedFd>,
         /// A site follows links out of its directory, so that reading is not bounded.
-        everywhere: bool,
-    },
-    /// A packer, which reads a site and writes to the cache.
-    Packer {
-        /// The site, where it is a directory.
-        root: Option<OwnedFd>,
-        /// The directory of the cache.
-        cache: OwnedFd,
-        /// The site follows links out of its directory, so that reading is not bounded.
         everywhere: bool,
     },
 }
@@ -99,7 +90,7 @@ pub(crate) fn prepare(policy: Policy) {
 /// A layer is missing and the policy is strict, or the kernel refuses what it has.
 pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
     let mut layers = Layers::none();
-    let is_worker = matches!(&reach, Reach::Worker { .. } | Reach::Packer { .. });
+    let is_worker = matches!(&reach, Reach::Worker { .. });
     if policy == Policy::Off {
         return Ok(Entered { policy, is_worker, leaves_fast_open: false, layers });
     }
@@ -123,14 +114,14 @@ pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
 /// Connections that Landlock does not see; the doctor says more.
 const FAST_OPEN: &str = "connecting out by TCP Fast Open (see sitar doctor)";
 
-/// Completes the sandbox of a packer, for all threads.
+/// Completes the sandbox of a packer, which has no rings, for all threads.
 ///
 /// # Errors
 /// Those of [`enter`].
 pub(crate) fn seal_packer(policy: Policy) -> Result<(), Error> {
     let mut layers = Layers::none();
     if policy != Policy::Off {
-        seccomp::seal(policy, &[CALLS, PACKER_CALLS], &mut layers);
+        seccomp::seal(policy, CALLS, &mut layers);
     }
     layers.hold(policy)
 }
@@ -161,7 +152,7 @@ impl Entered {
     pub fn seal(mut self, rings: Rings) -> Result<Layers, Error> {
         if self.policy != Policy::Off {
             self.layers.rings(rings);
-            let is_sealed = self.is_worker && seccomp::seal(self.policy, &[CALLS], &mut self.layers);
+            let is_sealed = self.is_worker && seccomp::seal(self.policy, CALLS, &mut self.layers);
             // A filter sees the flags of system calls, and none of those of a ring's operations.
             if self.leaves_fast_open && !(is_sealed && rings == Rings::None) {
                 self.layers.leaves_open(FAST_OPEN);

@@ -17,9 +17,9 @@ use super::{Layers, Policy};
 /// The beginning of the line about a call that was refused for the first time.
 const REFUSED: &str = "sitar: the sandbox has refused a system call, and counts further ones: ";
 
-/// Holds all threads of this process to the lists. Returns whether it does.
-pub(super) fn seal(policy: Policy, lists: &[&[Row]], layers: &mut Layers) -> bool {
-    let sealed = filters(policy, lists).and_then(|filters| install(policy, &filters));
+/// Holds all threads of this process to the list. Returns whether it does.
+pub(super) fn seal(policy: Policy, list: &[Row], layers: &mut Layers) -> bool {
+    let sealed = filters(policy, list).and_then(|filters| install(policy, &filters));
     match &sealed {
         Ok(()) => layers.stands("seccomp"),
         Err(why) => layers.lacks("seccomp", why),
@@ -39,7 +39,7 @@ fn install(policy: Policy, filters: &[BpfProgram]) -> Result<(), String> {
 }
 
 /// Returns the filters in the order in which they are installed: each allows the next to be.
-fn filters(policy: Policy, lists: &[&[Row]]) -> Result<[BpfProgram; 2], String> {
+fn filters(policy: Policy, list: &[Row]) -> Result<[BpfProgram; 2], String> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
     let compile = |rules, default, matched| {
         let filter = SeccompFilter::new(rules, default, matched, arch).map_err(|error| error.to_string())?;
@@ -51,7 +51,7 @@ fn filters(policy: Policy, lists: &[&[Row]]) -> Result<[BpfProgram; 2], String> 
     let no_such_call = SeccompAction::Errno(Errno::NOSYS.raw_os_error().unsigned_abs());
     let first = compile(absent.clone().into_iter().collect(), SeccompAction::Allow, no_such_call)?;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = absent.into_iter().collect();
-    for row in lists.iter().copied().flatten() {
+    for row in list {
         if let Some(number) = number(row.call) {
             rules.insert(number, conditions(row.only)?);
         }
@@ -84,14 +84,13 @@ fn conditions(only: Only) -> Result<Vec<SeccompRule>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::calls::{CALLS, PACKER_CALLS};
+    use super::super::calls::CALLS;
     use super::*;
 
     #[test]
     fn the_list_compiles_to_filters_that_the_kernel_takes() {
-        let lists: [&[&[Row]]; 2] = [&[CALLS], &[CALLS, PACKER_CALLS]];
-        for (policy, lists) in [Policy::Auto, Policy::Strict].into_iter().zip(lists) {
-            let filters = filters(policy, lists).unwrap();
+        for policy in [Policy::Auto, Policy::Strict] {
+            let filters = filters(policy, CALLS).unwrap();
             // BPF_MAXINSNS of the kernel.
             assert!(filters.iter().all(|filter| (1..=4096).contains(&filter.len())));
         }

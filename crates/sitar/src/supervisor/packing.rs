@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use sitar_publish::Encoded;
 
 use self::plan::{Plan, RETRY_MAX};
+use self::run::Outcome;
 use super::child::lock;
 use super::{Live, Supervisor, site_name};
 use crate::cache::Cache;
@@ -146,7 +147,7 @@ impl Supervisor {
     fn pack(&self) {
         loop {
             let live = self.live().clone();
-            let cache = Cache::of(&live.config, live.user);
+            let cache = Cache::of(&live.config);
             let mut state = lock(&self.packing.state);
             if state.is_ended {
                 return;
@@ -186,16 +187,17 @@ impl Supervisor {
             let mut state = lock(&self.packing.state);
             let Some(plan) = state.sites.get_mut(name) else { return };
             match &outcome {
-                // It was ended, and is begun again when it is time.
-                Ok(None) => None,
-                Ok(Some(encoded)) => plan.done(encoded, Instant::now()),
+                // It is begun again when it is time.
+                Ok(Outcome::Ended) => None,
+                Ok(Outcome::Busy) => plan.busy(Instant::now()),
+                Ok(Outcome::Done(encoded)) => plan.done(encoded, Instant::now()),
                 Err(why) => plan.fail(why.clone(), Instant::now()),
             }
         };
         if let Some(what) = what {
             say(&format_args!("sitar: {} goes out without some encodings: {what}", site_name(site)));
         }
-        let Ok(Some(Encoded { is_unchanged, .. })) = outcome else { return };
+        let Ok(Outcome::Done(Encoded { is_unchanged, .. })) = outcome else { return };
         if is_unchanged && !plan.is_owed {
             return;
         }
@@ -210,10 +212,9 @@ impl Supervisor {
     fn attach(&self, live: &Live, cache: &Cache, site: &SiteConfig, places: &[usize]) -> bool {
         let worker = self.live().worker.clone();
         let Some(worker) = worker else { return false };
-        let attach = |place: &usize| match cache.open(site) {
-            Ok(file) => worker.attach(live.generation, *place, &file).is_ok(),
-            Err(_) => false,
-        };
+        let file = cache.open().and_then(|folder| folder.file(&cache.name(site).unwrap_or_default()));
+        let Ok(file) = file else { return false };
+        let attach = |place: &usize| worker.attach(live.generation, *place, &file).is_ok();
         places.iter().filter(|place| !attach(place)).count() == 0
     }
 }

@@ -154,7 +154,7 @@ impl Supervisor {
         let worker = before.worker.clone().filter(|_| can_stay(&before, &next));
         match &worker {
             Some(worker) => self.change(worker, &mut next, files, read.found)?,
-            None => self.start_changed(&mut next, read.found)?,
+            None => self.start_changed(&mut next, files, read.found)?,
         }
         let changes = {
             let mut live = self.live();
@@ -196,7 +196,7 @@ impl Supervisor {
             Opened::Fine { sites, .. } => next.sites = sites,
             Opened::Refused(more) => found.extend(more),
             Opened::Failed(error) => return Err(vec![error]),
-            Opened::OutOfReach => return self.start_changed(next, found),
+            Opened::OutOfReach => return self.start_changed(next, opening.files, found),
         }
         if !found.is_empty() {
             worker.abort(next.generation);
@@ -219,14 +219,19 @@ impl Supervisor {
     }
 
     /// Starts a worker that serves a configuration.
-    fn start_changed(self: &Arc<Self>, next: &mut Live, found: Vec<Found>) -> Result<(), Vec<Error>> {
+    fn start_changed(
+        self: &Arc<Self>,
+        next: &mut Live,
+        files: Vec<SiteFiles>,
+        found: Vec<Found>,
+    ) -> Result<(), Vec<Error>> {
         if !found.is_empty() {
             let problems = in_order(found);
             return Err(problems.iter().map(config::error).collect());
         }
         self.bind(next)?;
         let before = self.sites_of(next);
-        *next = self.start_with(next.clone(), &before).map_err(|error| vec![error])?;
+        *next = self.start_with(next.clone(), files, &before).map_err(|error| vec![error])?;
         Ok(())
     }
 }

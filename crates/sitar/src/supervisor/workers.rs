@@ -4,13 +4,12 @@ use std::io;
 use std::num::NonZeroU16;
 use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
-use crate::cache::Cache;
 use crate::error::Error;
 use crate::handover::{Opened, Opening, SiteFacts, SiteFiles};
 use crate::listen::BACKLOG;
@@ -33,11 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Live {
     /// Returns what a worker needs to open the configuration.
-    pub(super) fn opening(&self, shards: NonZeroU16, mut files: Vec<SiteFiles>) -> Opening {
-        let cache = Cache::of(&self.config, self.user);
-        for (site, files) in self.config.sites.iter().zip(&mut files) {
-            files.add_encodings(site, cache.as_ref());
-        }
+    pub(super) fn opening(&self, shards: NonZeroU16, files: Vec<SiteFiles>) -> Opening {
         Opening {
             generation: self.generation,
             user: self.user,
@@ -139,15 +134,29 @@ impl Supervisor {
         }
     }
 
+    /// Opens what the sites that are served name, which may take long, and then has all other
+    /// changes wait.
+    fn open_and_lock(&self) -> (MutexGuard<'_, ()>, Vec<SiteFiles>) {
+        loop {
+            let live = self.live().clone();
+            let files = SiteFiles::open_all(&live.config);
+            let one_at_a_time = lock(&self.changing);
+            // Or another configuration has come meanwhile.
+            if self.live().generation == live.generation {
+                return (one_at_a_time, files);
+            }
+        }
+    }
+
     /// Starts a worker that serves what is served, and lets the one before drain. With
     /// `is_careful`, it must be able to serve all that the one before does.
     ///
     /// # Errors
     /// It does not serve, and the one before still does.
-    fn start_again(self: &Arc<Self>, is_careful: bool) -> Result<(), Error> {
+    fn start_again(self: &Arc<Self>, files: Vec<SiteFiles>, is_careful: bool) -> Result<(), Error> {
         let now = self.live().clone();
         let before: Vec<SiteFacts> = if is_careful { now.sites.clone() } else { Vec::new() };
-        let next = self.start_with(now, &before)?;
+        let next = self.start_with(now, files, &before)?;
         let mut live = self.live();
         (live.sites, live.running) = (next.sites, next.running);
         Ok(())
@@ -158,9 +167,14 @@ impl Supervisor {
     ///
     /// # Errors
     /// It does not serve, and the one before still does.
-    pub(super) fn start_with(self: &Arc<Self>, mut next: Live, before: &[SiteFacts]) -> Result<Live, Error> {
+    pub(super) fn start_with(
+        self: &Arc<Self>,
+        mut next: Live,
+        files: Vec<SiteFiles>,
+        before: &[SiteFacts],
+    ) -> Result<Live, Error> {
         let worker = self.new_worker()?;
-        let opening = next.opening(self.shards, SiteFiles::open_all(&next.config));
+        let opening = next.opening(self.shards, files);
         let done = worker.open(&next.config, &opening).and_then(|opened| {
             next.sites = fine(opened, before)?;
             worker.serve(next.generation, &next.bound)
@@ -250,19 +264,23 @@ fn fine(opened: Opened, before: &[SiteFacts]) -> Result<Vec<SiteFacts>, Error> {
 
 impl Oversee for Supervisor {
     fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool {
-        let _one_at_a_time = lock(&self.changing);
-        {
+        let is_over = || {
             let live = self.live();
             let is_serving = live.worker.as_ref().is_some_and(|now| Arc::ptr_eq(now, worker));
-            if !is_serving || self.is_stopping() {
-                return true;
-            }
+            !is_serving || self.is_stopping()
+        };
+        if is_over() {
+            return true;
+        }
+        let (_one_at_a_time, files) = self.open_and_lock();
+        if is_over() {
+            return true;
         }
         if !self.may_replace() {
             return false;
         }
         let before = self.live().sites.clone();
-        if let Err(error) = self.start_again(true) {
+        if let Err(error) = self.start_again(files, true) {
             let error = error.sentence();
             say(&format_args!("sitar: no other worker can serve instead ({why}): {error}"));
             return false;
@@ -319,12 +337,12 @@ impl Supervisor {
             if !self.sleep(pause) {
                 return;
             }
-            let one_at_a_time = lock(&self.changing);
+            let (one_at_a_time, files) = self.open_and_lock();
             // A reload may have started one meanwhile.
             if self.live().worker.is_some() {
                 return;
             }
-            let started = self.start_again(false);
+            let started = self.start_again(files, false);
             drop(one_at_a_time);
             let Err(error) = started else { return };
             let sentence = error.sentence();

@@ -17,8 +17,9 @@ pub(super) const CACHE: Key = Key {
     form: Form::Path,
     default: None,
     example: "\"/var/cache/sitar\"",
-    doc: "The folder for encodings, which is made where it is missing. Without it: the CacheDirectory \
-                  of systemd; as root `/var/cache/sitar`; else `sitar` in `$XDG_CACHE_HOME` or `~/.cache`.",
+    doc: "The folder for encodings, which is made where it is missing. It has to belong to the user that \
+                  starts sitar, and no other may write to it. Without it: the CacheDirectory of systemd; \
+                  as root `/var/cache/sitar`; else `sitar` in `$XDG_CACHE_HOME` or `~/.cache`.",
     ..KEY
 };
 

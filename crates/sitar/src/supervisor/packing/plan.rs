@@ -85,6 +85,14 @@ impl Plan {
         }
     }
 
+    /// Notes that another server of this configuration writes, perhaps to the file of this site,
+    /// which is the worker's as well. Returns what there is to say: nothing.
+    pub(super) fn busy(&mut self, now: Instant) -> Option<String> {
+        self.due = Some(now + RETRY);
+        self.is_owed = true;
+        None
+    }
+
     /// Notes a run that has failed. Returns what there is to say.
     pub(super) fn fail(&mut self, why: String, now: Instant) -> Option<String> {
         self.due = Some(now + RETRY.saturating_mul(1 << self.failures.min(9)).min(RETRY_MAX));
@@ -167,6 +175,16 @@ mod tests {
         plan.due = None;
         plan.attached(true, now);
         assert_eq!((plan.is_owed, plan.due), (false, None));
+    }
+
+    #[test]
+    fn another_server_is_waited_for_and_what_it_has_made_is_taken() {
+        let now = Instant::now();
+        let mut plan = Plan::new(now);
+        for _ in 0..5 {
+            assert_eq!(plan.busy(now), None);
+            assert_eq!((plan.is_owed, plan.due), (true, Some(now + Duration::from_secs(10))));
+        }
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! One run of a packer.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sitar_publish::Encoded;
 
 use super::plan::Plan;
-use crate::cache::Cache;
+use crate::cache::{Cache, Folder, identity};
 use crate::channel::{Channel, Limits};
 use crate::config::SiteContent;
 use crate::handover::not_understood;
@@ -21,57 +20,87 @@ use crate::supervisor::{Live, Supervisor, child};
 /// No file is begun after this time of a run at the fast level, and of one at the best.
 const FAST_TIME: Duration = Duration::from_secs(10);
 const BEST_TIME: Duration = Duration::from_secs(60);
-/// A packer that takes nothing of its message for this time, or stops in the midst of its answer,
-/// is given up.
+/// A packer that takes nothing of its message for this time, or takes longer to say its answer once
+/// it has begun, is given up.
 const TAKING: Duration = Duration::from_secs(10);
 /// A run that takes longer than this is ended.
 const RUN_MAX: Duration = Duration::from_secs(7200);
 /// How often a run looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What has become of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done(Encoded),
+    /// It was ended, because its work is of no use any more.
+    Ended,
+    /// Another server of this configuration writes to the cache.
+    Busy,
+}
+
 impl Supervisor {
-    /// Runs a packer. `None`: it was ended, because its work is of no use any more.
+    /// Makes encodings of a site, and puts them into the cache.
     pub(super) fn run_packer(
         &self,
         live: &Live,
         cache: &Cache,
         name: &str,
         plan: &Plan,
-    ) -> Result<Option<Encoded>, String> {
-        let failed = |error: io::Error| format!("no packer can be started: {error}");
+    ) -> Result<Outcome, String> {
         let site = plan.places.first().and_then(|place| live.config.sites.get(*place));
         let Some(SiteContent::Root { path, options, .. }) = site.map(|site| &site.content) else {
-            return Ok(None);
+            return Ok(Outcome::Ended);
         };
         if is_within(&cache.folder, path) {
             return Err("the cache lies in the site".to_owned());
         }
         let root =
             sitar_site::open_root(path).map_err(|error| format!("its root cannot be opened: {error}"))?;
-        let used = live.config.sites.iter().filter_map(|site| cache.name(site)).collect();
+        let unusable = |error: io::Error| {
+            format!("the cache {} cannot be used: {error}", crate::error::printable(&cache.folder))
+        };
+        let Some(folder) = cache.make().and_then(Folder::lock).map_err(unusable)? else {
+            return Ok(Outcome::Busy);
+        };
+        let taken = folder.tidy(&cache.names(&live.config), name);
+        let earlier = folder.file(name).ok();
+        let new = folder.begin(name).map_err(unusable)?;
         let job = Job {
             path: path.clone(),
             options: options.clone(),
-            folder: cache.folder.clone(),
-            name: name.to_owned(),
-            prefix: cache.prefix().to_owned(),
-            used,
-            size: cache.size,
+            room: (u64::from(cache.size) << 20).saturating_sub(taken),
             is_best: plan.is_best,
             time: if plan.is_best { BEST_TIME } else { FAST_TIME },
             user: live.user,
             policy: live.config.settings.sandbox,
         };
+        let files: Vec<BorrowedFd<'_>> =
+            [&root, &new.file].into_iter().chain(&earlier).map(AsFd::as_fd).collect();
+        let Some(mut encoded) = self.run_job(&job, &files, name)? else { return Ok(Outcome::Ended) };
+        // The packer has ended, so nothing is written from here on. What it says decides nothing
+        // but whether there is a new file. What cannot be read is left each time, and the rest is
+        // taken over as it was.
+        let before = earlier.as_ref().and_then(identity);
+        encoded.is_unchanged |= before.is_some() && identity(&new.file) == before;
+        if !encoded.is_unchanged {
+            new.place().map_err(unusable)?;
+        }
+        Ok(Outcome::Done(encoded))
+    }
+
+    /// Has a packer do a job, and waits for its end. `None`: it was ended before.
+    fn run_job(&self, job: &Job, files: &[BorrowedFd<'_>], name: &str) -> Result<Option<Encoded>, String> {
+        let failed = |error: io::Error| format!("no packer can be started: {error}");
         let (own, other) = Channel::pair().map_err(failed)?;
         let child = child::start(&self.program, other.into_socket(), packer::NAME, packer::PACKER_OF);
         let mut child = child.map_err(failed)?;
         let (value, blobs) = job.parts();
         let answer = own.give_up_after(TAKING).and_then(|()| {
-            own.patience(TAKING)?;
-            own.send(&value, &blobs, &[root.as_fd()])?;
-            self.wait_for_packer(&own, name, plan.is_best)
+            own.send(&value, &blobs, files)?;
+            self.wait_for_packer(&own, name, job.is_best)
         });
-        end(&mut child, answer.is_ok());
+        // It has written everything by then, or has answered nothing.
+        let _ = child.kill();
         let ended = orphans::wait(child);
         match answer {
             Ok(None) => Ok(None),
@@ -99,8 +128,8 @@ impl Supervisor {
             let mut fds = [PollFd::new(channel, PollFlags::IN)];
             let _ = poll(&mut fds, pause.as_ref());
             if !fds[0].revents().is_empty() {
-                let message = channel.receive(Limits::OF_WORKER)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-                return Ok(Some(message.value));
+                let message = channel.receive_within(Limits::OF_PACKER, TAKING)?;
+                return Ok(Some(message.ok_or(io::ErrorKind::UnexpectedEof)?.value));
             }
             if self.is_stopping() || self.packing.is_over(name, is_best, &|| self.live().generation) {
                 return Ok(None);
@@ -117,14 +146,6 @@ fn is_within(folder: &Path, site: &Path) -> bool {
     let whole = |path: &Path| path.canonicalize().ok();
     let folder = folder.ancestors().find_map(whole);
     folder.zip(whole(site)).is_some_and(|(folder, site)| folder.starts_with(site))
-}
-
-/// Ends a packer, unless it ends by itself because it has answered.
-fn end(child: &mut Child, has_answered: bool) {
-    if !has_answered || matches!(child.try_wait(), Ok(None)) {
-        // It has put its file in place by then, or has none.
-        let _ = child.kill();
-    }
 }
 
 #[cfg(test)]

@@ -392,6 +392,36 @@ fn a_server_waits_for_another_one_that_writes_to_its_files() {
 }
 
 #[test]
+fn a_site_that_comes_later_is_encoded() {
+    for root in ["site", "site.tar"] {
+        let place = Place::new();
+        fs::remove_dir(place.path("site")).unwrap();
+        place.configure_root(root, "");
+        let server = place.start();
+        fs::create_dir(place.path("next")).unwrap();
+        place.write("next/x.html", text(1));
+        if root == "site" {
+            fs::rename(place.path("next"), place.path(root)).unwrap();
+        } else {
+            let [next, tar] = ["next", "next.tar"].map(|name| place.path(name));
+            run("tar", ["-cf", tar.to_str().unwrap(), "-C", next.to_str().unwrap(), "."]).ok();
+            fs::rename(tar, place.path(root)).unwrap();
+        }
+        // Status is not asked meanwhile, which would have the supervisor look at the site.
+        let is_there = || {
+            let mut socket = socket(server.address()).unwrap();
+            socket.write_all(b"HEAD /x.html HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            answer.starts_with("HTTP/1.1 200 ")
+        };
+        eventually("the site", is_there);
+        eventually("its encodings", || get(&server, "/x.html", "gzip").0.is_some());
+        check(&server, "/x.html", "gzip", Some("gzip"), &text(1));
+    }
+}
+
+#[test]
 fn no_packer_outlives_its_supervisor() {
     let place = Place::new();
     for number in 0..400 {

@@ -22,7 +22,7 @@ use super::bound::Bound;
 use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
-use crate::handover::{self, Opened, Opening, Running, not_understood};
+use crate::handover::{self, Opened, Opening, Running, SiteFacts, not_understood};
 use crate::serve::{cannot_start_a_thread, orphans, say, seconds};
 use crate::{systemd, worker};
 
@@ -113,7 +113,7 @@ enum Wanted {
     /// The root of a site of a configuration.
     Root { generation: u64, site: usize },
     /// Nothing: another content of a site is served.
-    Changed { generation: u64, site: usize },
+    Changed { generation: u64, site: usize, facts: SiteFacts },
 }
 
 impl Wanted {
@@ -125,7 +125,12 @@ impl Wanted {
         let number = |name: &str| value.get(name).and_then(Value::as_u64);
         if let Some(site) = number("changed") {
             let site = usize::try_from(site).ok()?;
-            return Some(Wanted::Changed { generation: number("generation")?, site });
+            let mut facts = SiteFacts::from_json(value.get("facts")?)?;
+            // Those of many sites may have to wait.
+            for text in [&mut facts.unavailable, &mut facts.version].into_iter().flatten() {
+                *text = text.chars().take(WHY_MAX).collect();
+            }
+            return Some(Wanted::Changed { generation: number("generation")?, site, facts });
         }
         let site = usize::try_from(number("reopen")?).ok()?;
         Some(Wanted::Root { generation: number("generation")?, site })
@@ -139,7 +144,7 @@ pub(super) trait Oversee: Send + Sync + 'static {
     fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool;
 
     /// Notes that another content of a site is served.
-    fn changed(&self, generation: u64, site: usize);
+    fn changed(&self, generation: u64, site: usize, facts: SiteFacts);
 
     /// Notes that a worker has ended.
     fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>);
@@ -215,8 +220,8 @@ impl Worker {
     fn answer<O: Oversee>(self: &Arc<Self>, number: u64, wanted: &Wanted, overseer: Arc<O>) {
         let answer = match wanted {
             Wanted::Successor { why } => overseer.replace(self, &handover::said(why)).into(),
-            Wanted::Changed { generation, site } => {
-                overseer.changed(*generation, *site);
+            Wanted::Changed { generation, site, facts } => {
+                overseer.changed(*generation, *site, facts.clone());
                 true.into()
             }
             Wanted::Root { generation, site } => match self.reopen(*generation, *site) {

@@ -10,7 +10,7 @@ mod plan;
 mod run;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use super::child::lock;
 use super::{Live, Supervisor, site_name};
 use crate::cache::Cache;
 use crate::config::SiteConfig;
-use crate::handover::SiteKind;
+use crate::handover::{SiteFacts, SiteKind};
 use crate::serve::say;
 
 /// Changes that are noted at a time: those of all sites.
@@ -41,29 +41,66 @@ struct State {
     /// The configuration that `sites` belong to.
     generation: u64,
     /// Changes of sites that have not been taken note of.
-    changed: Vec<(u64, usize)>,
+    changed: Vec<Change>,
     /// By the names of their files in the cache.
     sites: BTreeMap<String, Plan>,
     /// The site that is being packed.
     running: Option<String>,
+    /// There may be something to do that the last look has not seen.
+    has_news: bool,
     is_ended: bool,
+}
+
+/// Another content of a site is served.
+#[derive(Debug, Clone)]
+struct Change {
+    /// The configuration that it belongs to.
+    generation: u64,
+    /// The place of the site in it.
+    site: usize,
+    facts: SiteFacts,
 }
 
 impl Packing {
     /// Notes that another content of a site is served.
-    pub(super) fn note(&self, generation: u64, site: usize) {
+    pub(super) fn note(&self, generation: u64, site: usize, facts: SiteFacts) {
         let mut state = lock(&self.state);
+        let is_same = |known: &Change| (known.generation, known.site) == (generation, site);
+        state.changed.retain(|known| !is_same(known));
         // More than the sites that there can be are noted twice.
-        if state.changed.len() < CHANGES_MAX && !state.changed.contains(&(generation, site)) {
-            state.changed.push((generation, site));
+        if state.changed.len() < CHANGES_MAX {
+            state.changed.push(Change { generation, site, facts });
         }
+        self.tell(state);
+    }
+
+    /// Has it look again: what is served is another configuration, or another worker serves it.
+    pub(super) fn look(&self) {
+        self.tell(lock(&self.state));
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        state.has_news = true;
         self.news.notify_all();
     }
 
-    /// Has it look again: what is served is another configuration, or the server ends.
-    pub(super) fn look(&self) {
-        let _state = lock(&self.state);
-        self.news.notify_all();
+    /// Begins a look: the next wait ends at once if there are news from here on. Returns what has
+    /// changed in a configuration, and forgets those before. A worker may be ahead of what is known
+    /// here to be served.
+    fn begin(&self, generation: u64) -> Vec<Change> {
+        let mut state = lock(&self.state);
+        state.has_news = false;
+        let later = state.changed.iter().filter(|change| change.generation > generation).cloned().collect();
+        let mut changed = std::mem::replace(&mut state.changed, later);
+        changed.retain(|change| change.generation == generation);
+        changed
+    }
+
+    /// Waits for news, for that time at most.
+    fn wait(&self, time: Duration) {
+        let is_quiet = |state: &mut State| !state.has_news && !state.is_ended;
+        let waited = self.news.wait_timeout_while(lock(&self.state), time, is_quiet);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends it.
@@ -94,15 +131,18 @@ impl Packing {
         let state = lock(&self.state);
         let is_changed = || {
             let places = state.sites.get(name).map(|plan| &plan.places);
-            state.changed.iter().any(|(_, site)| places.is_some_and(|places| places.contains(site)))
+            let is_of_it = |change: &Change| {
+                change.generation == generation && places.is_some_and(|places| places.contains(&change.site))
+            };
+            state.changed.iter().any(is_of_it)
         };
         state.is_ended || state.generation != generation || (is_best && is_changed())
     }
 }
 
 impl State {
-    /// Takes note of the configuration that is served, and of changes.
-    fn follow(&mut self, live: &Live, cache: &Cache, now: Instant) {
+    /// Takes note of the configuration that is served, and of sites that have changed.
+    fn follow(&mut self, live: &Live, cache: &Cache, changed: &[Change], now: Instant) {
         let mut sites: BTreeMap<String, Plan> = BTreeMap::new();
         for (place, (site, facts)) in live.config.sites.iter().zip(&live.sites).enumerate() {
             let is_packed = facts.kind == SiteKind::Pack || facts.unavailable.is_some();
@@ -117,15 +157,11 @@ impl State {
         }
         let is_other = self.generation != live.generation;
         for plan in sites.values_mut() {
-            let is_changed = |&(generation, site): &(u64, usize)| {
-                generation == live.generation && plan.places.contains(&site)
-            };
-            if is_other || self.changed.iter().any(is_changed) {
+            if is_other || changed.iter().any(|change| plan.places.contains(&change.site)) {
                 plan.change(now);
             }
         }
         (self.sites, self.generation) = (sites, live.generation);
-        self.changed.clear();
     }
 
     /// Returns the site that is to be packed first.
@@ -146,38 +182,48 @@ impl Supervisor {
 
     fn pack(&self) {
         loop {
-            let live = self.live().clone();
+            let (live, changed) = self.with_changes();
             let cache = Cache::of(&live.config);
-            let mut state = lock(&self.packing.state);
-            if state.is_ended {
-                return;
-            }
             let now = Instant::now();
-            match &cache {
-                Some(cache) => state.follow(&live, cache, now),
-                None => *state = State { generation: live.generation, ..State::default() },
-            }
-            let next = state.next().map(|(name, plan)| (name.clone(), plan.clone()));
+            let next = {
+                let mut state = lock(&self.packing.state);
+                if state.is_ended {
+                    return;
+                }
+                match &cache {
+                    Some(cache) => state.follow(&live, cache, &changed, now),
+                    None => (state.sites, state.generation) = (BTreeMap::new(), live.generation),
+                }
+                let next = state.next().map(|(name, plan)| (name.clone(), plan.clone()));
+                let next = next.filter(|(_, plan)| plan.due.is_some_and(|due| due <= now));
+                state.running = next.as_ref().map(|(name, _)| name.clone());
+                next.ok_or_else(|| state.next().and_then(|(_, plan)| plan.due))
+            };
             match (next, cache) {
-                (Some((name, plan)), Some(cache)) if plan.due.is_some_and(|due| due <= now) => {
-                    state.running = Some(name.clone());
-                    drop(state);
+                (Ok((name, plan)), Some(cache)) => {
                     self.pack_one(&live, &cache, &name, &plan);
                     lock(&self.packing.state).running = None;
                 }
                 (next, _) => {
-                    let due = next.and_then(|(_, plan)| plan.due);
-                    // What has come in between has been noted, and is there to be seen.
-                    if !state.changed.is_empty() {
-                        continue;
-                    }
-                    let news = &self.packing.news;
-                    let left = due.map_or(Duration::MAX, |due| due.saturating_duration_since(now));
-                    let waited = news.wait_timeout(state, left.min(RETRY_MAX));
-                    drop(waited.unwrap_or_else(PoisonError::into_inner));
+                    let due = next.err().flatten();
+                    let left = due.map_or(RETRY_MAX, |due| due.saturating_duration_since(now));
+                    self.packing.wait(left.min(RETRY_MAX));
                 }
             }
         }
+    }
+
+    /// Returns what is served, and the sites of it that have changed. What their worker has said of
+    /// them is known from here on.
+    fn with_changes(&self) -> (Live, Vec<Change>) {
+        let mut live = self.live();
+        let changed = self.packing.begin(live.generation);
+        for change in &changed {
+            if let Some(facts) = live.sites.get_mut(change.site) {
+                facts.clone_from(&change.facts);
+            }
+        }
+        (live.clone(), changed)
     }
 
     fn pack_one(&self, live: &Live, cache: &Cache, name: &str, plan: &Plan) {
@@ -216,5 +262,55 @@ impl Supervisor {
         let Ok(file) = file else { return false };
         let attach = |place: &usize| worker.attach(live.generation, *place, &file).is_ok();
         places.iter().filter(|place| !attach(place)).count() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn packing(sites: &[(&str, usize)]) -> Packing {
+        let now = Instant::now();
+        let plan = |place: usize| Plan { places: vec![place], ..Plan::new(now) };
+        let sites = sites.iter().map(|(name, place)| ((*name).to_owned(), plan(*place))).collect();
+        let state = State { generation: 2, sites, ..State::default() };
+        Packing { state: Mutex::new(state), news: Condvar::new() }
+    }
+
+    #[test]
+    fn news_between_a_look_and_its_wait_end_the_wait() {
+        for tell in [Packing::look, |packing: &Packing| packing.note(1, 0, SiteFacts::default())] {
+            let packing = Arc::new(Packing::default());
+            packing.begin(1);
+            tell(&packing);
+            let (done, is_done) = sync_channel(1);
+            let waiting = Arc::clone(&packing);
+            thread::spawn(move || {
+                waiting.wait(Duration::from_secs(3600));
+                done.send(()).unwrap();
+            });
+            is_done.recv_timeout(Duration::from_secs(30)).unwrap();
+        }
+    }
+
+    #[test]
+    fn changes_count_for_the_configuration_that_they_belong_to() {
+        let packing = packing(&[("a", 0), ("b", 1)]);
+        let is_over = |name: &str| packing.is_over(name, true, &|| 2);
+        packing.note(1, 0, SiteFacts::default());
+        packing.note(3, 0, SiteFacts::default());
+        assert!(!is_over("a"), "those are changes of other configurations");
+        packing.note(2, 1, SiteFacts::default());
+        assert_eq!((is_over("a"), is_over("b")), (false, true));
+        assert!(!packing.is_over("b", false, &|| 2), "at the fast level it goes on");
+        let facts = SiteFacts { files: Some(7), ..SiteFacts::default() };
+        packing.note(2, 1, facts.clone());
+        let taken: Vec<_> = packing.begin(2).into_iter().map(|change| (change.site, change.facts)).collect();
+        assert_eq!(taken, [(1, facts)], "the last of them");
+        assert!(packing.begin(2).is_empty());
+        // The one that was ahead is there when its configuration is.
+        assert_eq!(packing.begin(3).len(), 1);
     }
 }

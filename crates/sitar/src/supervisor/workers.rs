@@ -157,8 +157,12 @@ impl Supervisor {
         let now = self.live().clone();
         let before: Vec<SiteFacts> = if is_careful { now.sites.clone() } else { Vec::new() };
         let next = self.start_with(now, files, &before)?;
-        let mut live = self.live();
-        (live.sites, live.running) = (next.sites, next.running);
+        {
+            let mut live = self.live();
+            (live.sites, live.running) = (next.sites, next.running);
+        }
+        // It may have opened more of them.
+        self.packing.look();
         Ok(())
     }
 
@@ -296,8 +300,8 @@ impl Oversee for Supervisor {
         true
     }
 
-    fn changed(&self, generation: u64, site: usize) {
-        self.packing.note(generation, site);
+    fn changed(&self, generation: u64, site: usize, facts: SiteFacts) {
+        self.packing.note(generation, site, facts);
     }
 
     fn ended(self: Arc<Self>, worker: &Arc<Worker>, status: io::Result<ExitStatus>) {

@@ -394,9 +394,12 @@ impl Found {
 
 impl Serve for Found {
     fn site(&self, id: SourceId, site: Site) {
-        let place = self.with_live(|live| Some((live.generation, self.swap(live, id, site, false)?)));
-        if let Some((generation, place)) = place.flatten() {
-            self.process.tell_changed(generation, place);
+        let changed = self.with_live(|live| {
+            let place = self.swap(live, id, site, false)?;
+            Some((live.generation, place, live.sites.get(place)?.facts.clone()))
+        });
+        if let Some((generation, place, facts)) = changed.flatten() {
+            self.process.tell_changed(generation, place, &facts);
         }
     }
 

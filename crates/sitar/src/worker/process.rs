@@ -20,7 +20,7 @@ use super::opened::{self, Refused};
 use crate::channel::{Channel, Limits, Line, Question};
 use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
-use crate::handover::{self, Found, Opened, Opening, SiteFiles, not_understood};
+use crate::handover::{self, Found, Opened, Opening, SiteFacts, SiteFiles, not_understood};
 use crate::sandbox::Entered;
 use crate::serve::stop::Telling;
 use crate::serve::{say, seconds};
@@ -224,9 +224,10 @@ impl Process {
     }
 
     /// Tells the supervisor that another content of a site is served.
-    pub(super) fn tell_changed(&self, generation: u64, site: usize) {
+    pub(super) fn tell_changed(&self, generation: u64, site: usize, facts: &SiteFacts) {
         // It makes encodings of what has changed; without an answer there are none.
-        let _ = self.line.ask(&json!({ "changed": site, "generation": generation }), &[], &[], TURNING);
+        let value = json!({ "changed": site, "generation": generation, "facts": facts.to_json() });
+        let _ = self.line.ask(&value, &[], &[], TURNING);
     }
 
     /// Asks for a worker in the place of this one. Returns whether that serves, or will.

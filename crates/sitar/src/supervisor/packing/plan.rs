@@ -23,11 +23,11 @@ pub(super) struct Plan {
     pub(super) places: Vec<usize>,
     pub(super) due: Option<Instant>,
     /// The first change that has not been packed.
-    since: Option<Instant>,
+    pub(super) since: Option<Instant>,
     pub(super) is_best: bool,
-    failures: u32,
+    pub(super) failures: u32,
     /// Runs that left files and made nothing, one after the other.
-    futile: u32,
+    pub(super) futile: u32,
     /// The worker has not taken the last file.
     pub(super) is_owed: bool,
     /// What was said last.

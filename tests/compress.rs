@@ -317,9 +317,11 @@ fn one_key_turns_it_off_and_a_reload_turns_it_on() {
     place.configure("compress = true");
     place.ask("reload");
     place.wait_until_encoded(1);
+    assert_eq!(place.cached().len(), 1);
     place.configure("compress = false");
     place.ask("reload");
     check(&server, "/x.html", "br", None, &text(1));
+    eventually("an empty cache", || fs::read_dir(place.path("cache")).unwrap().next().is_none());
 }
 
 #[test]

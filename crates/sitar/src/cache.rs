@@ -32,15 +32,21 @@ pub(crate) struct Cache {
 impl Cache {
     /// Returns the cache of a configuration; `None`: sites are not encoded.
     pub(crate) fn of(config: &Config) -> Option<Cache> {
-        if config.compression.is_on { Cache::named(config) } else { None }
+        let folder = config.compression.cache.clone().or_else(usual);
+        folder.filter(|_| config.compression.is_on).map(|folder| Cache::at(folder, config))
     }
 
-    /// Returns the cache that a configuration names, or the usual one.
-    fn named(config: &Config) -> Option<Cache> {
-        let compression = &config.compression;
-        let folder = compression.cache.clone().or_else(usual)?;
+    /// Returns the caches that may have files of a configuration, whether it has use for them or
+    /// not: the one that it names, and the usual one.
+    pub(crate) fn all(config: &Config) -> Vec<Cache> {
+        let folders = config.compression.cache.clone().into_iter().chain(usual());
+        folders.map(|folder| Cache::at(folder, config)).collect()
+    }
+
+    fn at(folder: PathBuf, config: &Config) -> Cache {
         let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
-        Some(Cache { folder, size: compression.size, prefix: short(file.as_os_str().as_bytes()) })
+        let prefix = short(file.as_os_str().as_bytes());
+        Cache { folder, size: config.compression.size, prefix }
     }
 
     /// Returns the name of the file of a site. `None`: it has none.

@@ -81,7 +81,16 @@ impl Folder {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
-        Ok(Some(Locked { folder: self, _lock: lock }))
+        // The one before may have removed it (`clear`), and another may have the next one.
+        let is_there = rustix::fs::fstat(&lock)?.st_nlink > 0;
+        Ok(is_there.then_some(Locked { folder: self, _lock: lock }))
+    }
+
+    /// Returns whether it is the same folder, by whatever path.
+    pub(crate) fn is_same(&self, other: &Folder) -> bool {
+        let file =
+            |folder: &Folder| rustix::fs::fstat(&folder.directory).map(|stat| (stat.st_dev, stat.st_ino));
+        file(self).is_ok_and(|own| file(other) == Ok(own))
     }
 
     /// Whether a name is that of a file of this configuration.
@@ -130,6 +139,13 @@ impl Locked {
             }
         }
         taken
+    }
+
+    /// Removes all files of the configuration.
+    pub(crate) fn clear(self) {
+        self.tidy(&[], "");
+        // The last one: who has opened it meanwhile sees that it is gone (`lock`).
+        self.folder.remove(&format!("{}{LOCK}", self.folder.prefix));
     }
 
     /// Makes a new file beside the place of that name.
@@ -276,6 +292,8 @@ mod tests {
         // What another server has there is left alone, and takes its space.
         assert_eq!(folder.tidy(&["1-a.encodings".to_owned()], "1-a.encodings"), 10);
         assert_eq!(names(place.path()), ["1-a.encodings", "1.lock", "2-c.encodings", "notes"]);
+        folder.clear();
+        assert_eq!(names(place.path()), ["2-c.encodings", "notes"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! one, in slices, of which each keeps what it has made. What a packer cannot do is said once, and
 //! tried again after a pause that grows. Nothing waits for any of it.
 
+mod cleaning;
 mod plan;
 mod run;
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use sitar_publish::Encoded;
 
+use self::cleaning::Cleaning;
 use self::plan::{Plan, RETRY_MAX};
 use self::run::Outcome;
 use super::child::lock;
@@ -181,10 +183,12 @@ impl Supervisor {
     }
 
     fn pack(&self) {
+        let mut cleaning = Cleaning::default();
         loop {
             let (live, changed) = self.with_changes();
             let cache = Cache::of(&live.config);
             let now = Instant::now();
+            let cleans_at = cleaning.follow(live.generation, &live.config, now);
             let next = {
                 let mut state = lock(&self.packing.state);
                 if state.is_ended {
@@ -205,7 +209,7 @@ impl Supervisor {
                     lock(&self.packing.state).running = None;
                 }
                 (next, _) => {
-                    let due = next.err().flatten();
+                    let due = next.err().flatten().into_iter().chain(cleans_at).min();
                     let left = due.map_or(RETRY_MAX, |due| due.saturating_duration_since(now));
                     self.packing.wait(left.min(RETRY_MAX));
                 }

@@ -6,6 +6,7 @@
 //! one, in slices, of which each keeps what it has made. What a packer cannot do is said once, and
 //! tried again after a pause that grows. Nothing waits for any of it.
 
+mod budget;
 mod cleaning;
 mod plan;
 mod run;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use sitar_publish::Encoded;
 
+use self::budget::Budget;
 use self::cleaning::Cleaning;
 use self::plan::{Plan, RETRY_MAX};
 use self::run::Outcome;
@@ -48,6 +50,7 @@ struct State {
     sites: BTreeMap<String, Plan>,
     /// The site that is being packed.
     running: Option<String>,
+    budget: Budget,
     /// There may be something to do that the last look has not seen.
     has_news: bool,
     is_ended: bool,
@@ -103,6 +106,11 @@ impl Packing {
         let is_quiet = |state: &mut State| !state.has_news && !state.is_ended;
         let waited = self.news.wait_timeout_while(lock(&self.state), time, is_quiet);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes how many bytes a run has written.
+    fn spend(&self, bytes: u64) {
+        lock(&self.state).budget.spend(bytes, Instant::now());
     }
 
     /// Ends it.
@@ -166,9 +174,11 @@ impl State {
         (self.sites, self.generation) = (sites, live.generation);
     }
 
-    /// Returns the site that is to be packed first.
-    fn next(&self) -> Option<(&String, &Plan)> {
-        self.sites.iter().filter(|(_, plan)| plan.due.is_some()).min_by_key(|(_, plan)| plan.due)
+    /// Returns the site that is to be packed first, and when.
+    fn next(&self, now: Instant) -> Option<(&String, &Plan, Instant)> {
+        let due = self.sites.iter().filter_map(|(name, plan)| Some((name, plan, plan.due?)));
+        let (name, plan, due) = due.min_by_key(|(_, _, due)| *due)?;
+        Some((name, plan, due.max(self.budget.ready(now))))
     }
 }
 
@@ -198,10 +208,12 @@ impl Supervisor {
                     Some(cache) => state.follow(&live, cache, &changed, now),
                     None => (state.sites, state.generation) = (BTreeMap::new(), live.generation),
                 }
-                let next = state.next().map(|(name, plan)| (name.clone(), plan.clone()));
-                let next = next.filter(|(_, plan)| plan.due.is_some_and(|due| due <= now));
-                state.running = next.as_ref().map(|(name, _)| name.clone());
-                next.ok_or_else(|| state.next().and_then(|(_, plan)| plan.due))
+                let next = match state.next(now) {
+                    Some((name, plan, at)) if at <= now => Ok((name.clone(), plan.clone())),
+                    next => Err(next.map(|(_, _, at)| at)),
+                };
+                state.running = next.as_ref().ok().map(|(name, _)| name.clone());
+                next
             };
             match (next, cache) {
                 (Ok((name, plan)), Some(cache)) => {
@@ -297,6 +309,22 @@ mod tests {
             });
             is_done.recv_timeout(Duration::from_secs(30)).unwrap();
         }
+    }
+
+    #[test]
+    fn the_next_run_waits_until_it_may_write_again() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let packing = packing(&[("a", 0), ("b", 1)]);
+        let mut state = lock(&packing.state);
+        for (name, due) in [("a", Some(after(30))), ("b", Some(after(20)))] {
+            state.sites.get_mut(name).unwrap().due = due;
+        }
+        let next = |state: &State| state.next(now).map(|(name, _, at)| (name.clone(), at));
+        assert_eq!(next(&state), Some(("b".to_owned(), after(20))));
+        // 1 GiB, of which 256 MiB are free, at 4 MiB a second.
+        state.budget.spend(1 << 30, now);
+        assert_eq!(next(&state), Some(("b".to_owned(), after(192))));
     }
 
     #[test]

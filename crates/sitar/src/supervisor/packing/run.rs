@@ -76,7 +76,9 @@ impl Supervisor {
         };
         let files: Vec<BorrowedFd<'_>> =
             [&root, &new.file].into_iter().chain(&earlier).map(AsFd::as_fd).collect();
-        let Some(mut encoded) = self.run_job(&job, &files, name)? else { return Ok(Outcome::Ended) };
+        let encoded = self.run_job(&job, &files, name);
+        self.packing.spend(new.size());
+        let Some(mut encoded) = encoded? else { return Ok(Outcome::Ended) };
         // The packer has ended, so nothing is written from here on. What it says decides nothing
         // but whether there is a new file. What cannot be read is left each time, and the rest is
         // taken over as it was.

@@ -32,6 +32,8 @@ pub(crate) const PACKER_OF: &str = "SITAR_PACKER_OF";
 
 /// Seconds of processor time after which the kernel ends a packer.
 const CPU_MAX: u64 = 3600;
+/// Bytes of memory that a packer may have. A file of 64 MiB takes 440 MiB at the best level.
+const DATA_MAX: u64 = 1 << 30;
 
 /// Whether this process was started as a packer.
 pub(crate) fn is_this_process() -> bool {
@@ -193,10 +195,13 @@ fn pack(
     })
 }
 
-/// Bounds what this process can take.
+/// Bounds what this process can take, and has the kernel end it first where memory runs out.
 fn limit(room: u64) {
     let at_most = |many| Rlimit { current: Some(many), maximum: Some(many) };
+    // Its own file in /proc is another user's later. Without /proc it is one among others.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // It may lower its limits; one that is lower already stays.
+    let _ = setrlimit(Resource::Data, at_most(DATA_MAX));
     let _ = setrlimit(Resource::Cpu, at_most(CPU_MAX));
     let _ = setrlimit(Resource::Fsize, at_most(room.saturating_add(1 << 20)));
     let _ = setrlimit(Resource::Core, at_most(0));

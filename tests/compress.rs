@@ -336,10 +336,12 @@ fn the_cache_is_the_supervisors_and_the_packer_cannot_reach_it() {
     }
     let server = place.start();
     // What it has open of the cache, once it is in its sandbox.
-    let mut open = Vec::new();
+    let (mut open, mut limits) = (Vec::new(), String::new());
     eventually("a packer", || {
         let mut all = children(server.pid()).into_iter();
         let Some(packer) = all.find(|child| name(*child) == "sitar-packer") else { return false };
+        let read = |name: &str| fs::read_to_string(format!("/proc/{packer}/{name}")).unwrap_or_default();
+        limits = format!("{}Score {}", read("limits"), read("oom_score_adj"));
         let is_sealed = status_line(packer, "Seccomp:") == "2";
         let files = fs::read_dir(format!("/proc/{packer}/fd")).into_iter().flatten();
         let files = files.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
@@ -347,6 +349,9 @@ fn the_cache_is_the_supervisors_and_the_packer_cannot_reach_it() {
         let uid = status_line(packer, "Uid:");
         is_sealed && !open.is_empty() && uid.split_whitespace().next() == Some("65534")
     });
+    let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    assert_eq!(data.split_whitespace().nth(3), Some("1073741824"), "{data}");
+    assert!(limits.ends_with("Score 1000\n"), "the kernel ends it first: {limits}");
     let is_new = |path: &PathBuf| path.to_string_lossy().ends_with(".unfinished");
     assert!(open.iter().all(is_new), "{open:?}");
     place.wait_until_encoded(400);
@@ -370,6 +375,17 @@ fn status_line(pid: u32, name: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let value = status.lines().find_map(|line| line.strip_prefix(name));
     value.unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn the_path_of_a_site_may_go_up_and_down() {
+    let place = Place::new();
+    fs::create_dir(place.path("other")).unwrap();
+    place.configure_root("other/../site", "");
+    place.write("site/x.html", text(1));
+    let server = place.start();
+    place.wait_until_encoded(1);
+    check(&server, "/x.html", "gzip", Some("gzip"), &text(1));
 }
 
 #[test]

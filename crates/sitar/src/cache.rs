@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use sitar_site::raw::sha256;
 
 pub(crate) use self::folder::{Folder, identity};
-use crate::config::{Config, SiteConfig, SiteContent};
+use crate::config::{Config, Problem, SiteConfig, SiteContent};
+use crate::error::printable;
+use crate::handover::{Found, Part};
 
 /// The end of the names of all files in the cache.
 const ENDING: &str = ".encodings";
@@ -80,6 +82,27 @@ impl Cache {
     }
 }
 
+/// Returns the sites in which the cache of a configuration lies: each run would change them, and
+/// anyone could fetch what is made.
+pub(crate) fn problems(config: &Config) -> Vec<Found> {
+    let Some(cache) = Cache::of(config) else { return Vec::new() };
+    let around = |(at, site): (usize, &SiteConfig)| {
+        let SiteContent::Root { path, .. } = &site.content else { return None };
+        let what = format!("the cache {} lies in this site", printable(&cache.folder));
+        let hint = "name a folder elsewhere in [server], for example: cache = \"/var/cache/sitar\"";
+        let problem = Problem { place: site.place.clone(), what, hint: Some(hint.to_owned()) };
+        is_within(&cache.folder, path).then_some(Found { at: (at, Part::Rest), problem })
+    };
+    config.sites.iter().enumerate().filter_map(around).collect()
+}
+
+/// Whether a folder, which need not be there yet, lies in a site's.
+pub(crate) fn is_within(folder: &Path, site: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    let folder = folder.ancestors().find_map(whole);
+    folder.zip(whole(site)).is_some_and(|(folder, site)| folder.starts_with(site))
+}
+
 /// Returns the folder where the configuration names none.
 fn usual() -> Option<PathBuf> {
     folder(|name| std::env::var_os(name), rustix::process::geteuid().is_root())
@@ -126,5 +149,16 @@ mod tests {
         assert_eq!(with(&[("CACHE_DIRECTORY", ""), ("HOME", "/root")], true), None);
         assert_eq!(with(&[("HOME", "relative")], false), None);
         assert_eq!(with(&[], false), None);
+    }
+
+    #[test]
+    fn a_cache_in_a_site_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let [site, link] = ["site", "link"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&site).unwrap();
+        std::os::unix::fs::symlink(&site, &link).unwrap();
+        for (cache, expected) in [("site", true), ("link/a/b", true), ("sites", false), ("", false)] {
+            assert_eq!(is_within(&folder.path().join(cache), &link), expected, "{cache}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{addresses, bound, user};
 use crate::config::{self, Config, Problem};
 use crate::handover::{Found, in_order};
 use crate::serve::attempt::Machine;
-use crate::{admin, worker};
+use crate::{admin, cache, worker};
 
 /// Opens everything that a start would open, changes nothing, and closes it again. Returns what a
 /// start would warn of.
@@ -25,6 +25,7 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
         Ok(warnings) => told.extend(warnings),
         Err(more) => found.extend(more),
     }
+    found.extend(cache::problems(config));
     if found.is_empty()
         && let Err(error) = certificates.try_together(config)
     {

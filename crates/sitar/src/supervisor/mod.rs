@@ -48,7 +48,7 @@ use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, SourceId, Sources, Warning, Watcher};
-use crate::{output, sandbox};
+use crate::{cache, output, sandbox};
 
 /// The variable that tells a program whose place it takes: the number of the process.
 pub(crate) const UPGRADE_OF: &str = "SITAR_UPGRADE_OF";
@@ -142,7 +142,8 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         say(&format_args!("sitar: descriptors that this process inherits may reach workers: {errno}"));
     }
     let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
-    let read = certificates::read(&config, &Purpose::Start);
+    let mut read = certificates::read(&config, &Purpose::Start);
+    read.found.extend(cache::problems(&config));
     let shards = match &inherited {
         Some(inherited) => inherited.shards,
         None => shards(&config.settings),

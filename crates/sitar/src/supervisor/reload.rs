@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 use super::certificates::{self, Purpose};
 use super::child::{Worker, lock};
 use super::{Live, Supervisor, bound, status, user};
-use crate::admin;
 use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
 use crate::handover::{Found, Opened, SiteFiles, in_order};
 use crate::serve::{cannot_start_a_thread, say};
 use crate::systemd;
 use crate::watch::{Control, Sources};
+use crate::{admin, cache};
 
 /// Reloads that wait while one is under way. Each reads what is there when its turn comes, so more
 /// would add nothing.
@@ -134,7 +134,8 @@ impl Supervisor {
             ]);
         }
         let user = user::of_worker(config.user.as_deref()).map_err(one)?;
-        let read = certificates::read(&config, &Purpose::Reload(&before));
+        let mut read = certificates::read(&config, &Purpose::Reload(&before));
+        read.found.extend(cache::problems(&config));
         let files = SiteFiles::open_all(&config);
         // Only what cannot take long: renewals and upgrades wait for it.
         let _one_at_a_time = lock(&self.changing);

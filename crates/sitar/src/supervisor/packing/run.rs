@@ -2,14 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sitar_publish::Encoded;
 
 use super::plan::Plan;
-use crate::cache::{Cache, Folder, identity};
+use crate::cache::{Cache, Folder, identity, is_within};
 use crate::channel::{Channel, Limits};
 use crate::config::SiteContent;
 use crate::handover::not_understood;
@@ -139,29 +138,6 @@ impl Supervisor {
             if begin.elapsed() >= RUN_MAX {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the packer takes too long"));
             }
-        }
-    }
-}
-
-/// Whether a folder, which need not be there yet, lies in a site's.
-fn is_within(folder: &Path, site: &Path) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
-    let folder = folder.ancestors().find_map(whole);
-    folder.zip(whole(site)).is_some_and(|(folder, site)| folder.starts_with(site))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cache_in_a_site_is_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let [site, link] = ["site", "link"].map(|name| folder.path().join(name));
-        std::fs::create_dir(&site).unwrap();
-        std::os::unix::fs::symlink(&site, &link).unwrap();
-        for (cache, expected) in [("site", true), ("link/a/b", true), ("sites", false), ("", false)] {
-            assert_eq!(is_within(&folder.path().join(cache), &link), expected, "{cache}");
         }
     }
 }

@@ -308,6 +308,94 @@ fn a_full_cache_has_what_fits() {
 }
 
 #[test]
+fn a_cache_in_a_site_is_refused() {
+    let place = Place::new();
+    place.write("site/index.html", "hello");
+    fs::create_dir(place.path("cache")).unwrap();
+    let server = place.start();
+    place.configure_root(".", "");
+    let checked = sitar_by_config(&place, &["config", "check"]);
+    assert_eq!(checked.status.code(), Some(3), "{}", checked.text());
+    assert!(checked.text().contains("/cache lies in this site"), "{}", checked.text());
+    // A reload leaves what is served, and a start is refused.
+    let reload = place.ask("reload").to_string();
+    assert!(reload.contains("/cache lies in this site"), "{reload}");
+    check(&server, "/", "identity", None, "hello");
+    drop(server);
+    let started = sitar_by_config(&place, &["serve", "--config"]);
+    assert_eq!(started.status.code(), Some(1), "{}", started.text());
+    assert!(started.stderr.contains("/cache lies in this site"), "{}", started.stderr);
+    // Without a use for the cache it may lie anywhere.
+    place.configure_root(".", "compress = false");
+    drop(place.start());
+}
+
+fn sitar_by_config(place: &Place, arguments: &[&str]) -> crate::common::Finished {
+    let mut command = sitar(place.0.path());
+    command.args(arguments).arg(place.path("sitar.toml"));
+    crate::common::run_with(&mut command, b"")
+}
+
+/// A file system in memory of this size, which ends with it. `None`: none can be mounted here.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(path: &Path, size: &str) -> Option<Small> {
+        fs::create_dir(path).unwrap();
+        let options = format!("size={size},mode=0700");
+        let path = path.to_str().unwrap();
+        let mounted = crate::common::have(&["mount", "umount"])
+            && run("mount", ["-t", "tmpfs", "-o", &options, "tmpfs", path]).status.success();
+        mounted.then(|| Small(path.into()))
+    }
+
+    fn resize(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        run("mount", ["-o", &options, self.0.to_str().unwrap()]).ok();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        run("umount", ["-l", self.0.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_once_and_encoded_when_there_is_room() {
+    let place = Place::new();
+    let Some(small) = Small::mount(&place.path("cache"), "64k") else {
+        return crate::common::skip("no tmpfs can be mounted here");
+    };
+    for number in 0..100 {
+        place.write(&format!("site/{number}.html"), text(number).repeat(9));
+    }
+    // Some of it is taken already.
+    let filler = place.path("cache/filler");
+    fs::write(&filler, vec![1; 60 << 10]).unwrap();
+    let server = place.start();
+    let why = "there is no space left in the cache";
+    eventually("a word about it", || server.said().contains(why));
+    assert!(place.warnings().contains(why), "{}", place.warnings());
+    check(&server, "/7.html", "gzip", None, &text(7).repeat(9));
+    // What was not finished takes no room.
+    eventually("no remains", || names(&place.path("cache")).iter().all(|name| !name.contains(".encodings")));
+    // It is tried again, and nothing is said of that.
+    place.write("site/more.html", text(8));
+    eventually("the new content", || place.ask("status")["sites"][0]["files"] == 101);
+    small.resize("16m");
+    place.wait_until_encoded(101);
+    assert_eq!(server.said().matches(why).count(), 1, "{}", server.said());
+    assert!(!place.warnings().contains(why), "{}", place.warnings());
+    check(&server, "/7.html", "gzip", Some("gzip"), &text(7).repeat(9));
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let all = fs::read_dir(folder).unwrap();
+    all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
 fn one_key_turns_it_off_and_a_reload_turns_it_on() {
     let place = Place::new();
     place.configure("compress = false");

@@ -29,6 +29,10 @@ pub enum Field {
     WantReprDigest,
     /// `Authorization` (RFC 9110 §11.6.2).
     Authorization,
+    /// `Forwarded` (RFC 7239 §4).
+    Forwarded,
+    /// `X-Forwarded-For`, which `Forwarded` was made after.
+    XForwardedFor,
     /// `User-Agent` (RFC 9110 §10.1.5), for logs.
     UserAgent,
     /// `Referer` (RFC 9110 §10.1.3), for logs.
@@ -46,11 +50,13 @@ impl Field {
             7 => (b"referer", Field::Referer),
             8 if name[3] | 0x20 == b'm' => (b"if-match", Field::IfMatch),
             8 => (b"if-range", Field::IfRange),
+            9 => (b"forwarded", Field::Forwarded),
             10 => (b"user-agent", Field::UserAgent),
             13 if name[0] | 0x20 == b'a' => (b"authorization", Field::Authorization),
             13 => (b"if-none-match", Field::IfNoneMatch),
             16 => (b"want-repr-digest", Field::WantReprDigest),
-            15 => (b"accept-encoding", Field::AcceptEncoding),
+            15 if name[0] | 0x20 == b'a' => (b"accept-encoding", Field::AcceptEncoding),
+            15 => (b"x-forwarded-for", Field::XForwardedFor),
             17 => (b"if-modified-since", Field::IfModifiedSince),
             19 => (b"if-unmodified-since", Field::IfUnmodifiedSince),
             _ => return None,
@@ -73,7 +79,9 @@ impl Field {
             | Field::IfRange
             | Field::Range
             | Field::WantReprDigest
-            | Field::Authorization => true,
+            | Field::Authorization
+            | Field::Forwarded
+            | Field::XForwardedFor => true,
             // Of Host the authority counts, which a request has beside its fields.
             Field::Host | Field::UserAgent | Field::Referer => false,
         }
@@ -93,8 +101,8 @@ pub struct Fields<'b> {
 pub struct TooManyFields;
 
 impl<'b> Fields<'b> {
-    /// The number of field lines that are kept. Twelve fields are recognized, so this leaves room
-    /// for lists split over lines.
+    /// The number of field lines that are kept. Clients send a few of the fields that are
+    /// recognized, so this leaves room for lists split over lines.
     pub(crate) const KEPT_MAX: usize = KEPT_MAX;
 
     /// Returns an empty list.
@@ -135,7 +143,7 @@ impl<'b> Fields<'b> {
     }
 
     /// Returns all lines in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &'b [u8])> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Field, &'b [u8])> {
         let len = usize::from(self.len);
         self.names[..len].iter().copied().zip(self.values[..len].iter().copied())
     }
@@ -207,6 +215,10 @@ mod tests {
             ("If-Unmodified-Since", Field::IfUnmodifiedSince),
             ("If-Range", Field::IfRange),
             ("Range", Field::Range),
+            ("Want-Repr-Digest", Field::WantReprDigest),
+            ("Authorization", Field::Authorization),
+            ("Forwarded", Field::Forwarded),
+            ("X-Forwarded-For", Field::XForwardedFor),
             ("User-Agent", Field::UserAgent),
             ("Referer", Field::Referer),
         ];

@@ -9,6 +9,8 @@ mod accept;
 mod accept_encoding;
 #[path = "properties/conditionals.rs"]
 mod conditionals;
+#[path = "properties/forwarded.rs"]
+mod forwarded;
 #[path = "properties/h1_drain.rs"]
 mod h1_drain;
 #[path = "properties/h1_request.rs"]
@@ -49,6 +51,11 @@ fn accept_encoding() {
 }
 
 #[test]
+fn forwarded() {
+    replay("forwarded", 5, forwarded::check);
+}
+
+#[test]
 fn range() {
     replay("range", 5, range::check);
 }
@@ -73,6 +80,7 @@ mutation::targets! {
     h1_drain: h1_drain::check, CHUNKED;
     accept: accept::check, MEDIA;
     accept_encoding: accept_encoding::check, CODINGS;
+    forwarded: forwarded::check, HOPS;
     range: range::check, RANGES;
     conditionals: conditionals::check, CONDITIONS;
     h2: h2::check, HTTP2;
@@ -93,6 +101,23 @@ const MEDIA: &[&[u8]] = &[
     b";",
     b"/",
     b"*",
+    b" ",
+    b"\n",
+];
+
+const HOPS: &[&[u8]] = &[
+    b"for=",
+    b"by=_x",
+    b"unknown",
+    b"192.0.2.1",
+    b"10.0.0.1",
+    b"[2001:db8::1]",
+    b"::ffff:10.0.0.1",
+    b":80",
+    b"\"",
+    b"\\\"",
+    b";",
+    b",",
     b" ",
     b"\n",
 ];

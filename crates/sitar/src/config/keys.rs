@@ -7,6 +7,7 @@
 
 mod compression;
 mod listen;
+mod proxies;
 mod site;
 
 pub(crate) use self::listen::LISTEN;
@@ -271,6 +272,7 @@ pub(crate) static SERVER: Table = Table {
                   with 503 until it can be opened, and the others serve.",
             ..KEY
         },
+        proxies::TRUSTED_PROXIES,
         compression::COMPRESS,
         compression::CACHE,
         compression::CACHE_SIZE,

@@ -8,7 +8,9 @@ use super::document::{self, Document};
 use super::problems::Problems;
 use super::section::{Section, Value};
 use super::sites::Around;
-use super::{Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, server, sites};
+use super::{
+    Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, networks, server, sites,
+};
 use crate::settings::merge::{Given, Merged};
 use crate::settings::{Tls, values};
 
@@ -80,6 +82,7 @@ pub(super) fn build(
         }
         path.to_owned()
     });
+    let trusted_proxies = networks::read("trusted_proxies", server, &mut problems);
     let compression = compression(server, &mut problems);
     match (merged, document.files.first()) {
         (Some(merged), Some(file)) if problems.is_empty() => {
@@ -88,6 +91,7 @@ pub(super) fn build(
                 settings: merged.settings.clone(),
                 user: server.text("user").map(|(user, _)| user.to_owned()),
                 strict: server.switch("strict", false),
+                trusted_proxies,
                 compression,
                 pages,
                 listeners,

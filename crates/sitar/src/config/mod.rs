@@ -57,6 +57,8 @@ pub struct Config {
     pub user: Option<String>,
     /// A site that cannot be opened at start is an error.
     pub strict: bool,
+    /// The proxies whose fields Forwarded and X-Forwarded-For are believed, for limits.
+    pub trusted_proxies: Vec<Network>,
     /// Whether, and where, encodings of sites are kept.
     pub compression: Compression,
     /// The server's pages, which each site has already where it has none of its own.

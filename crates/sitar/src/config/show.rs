@@ -50,6 +50,10 @@ pub(super) fn show(loaded: &Loaded) -> String {
         None => lines.unset("user"),
     }
     lines.value("strict", &config.strict, &origin(&document.server, "strict"));
+    match &config.trusted_proxies[..] {
+        [] => lines.unset("trusted_proxies"),
+        all => lines.value("trusted_proxies", &networks(all), &origin(&document.server, "trusted_proxies")),
+    }
     lines.value("compress", &config.compression.is_on, &origin(&document.server, "compress"));
     match &config.compression.cache {
         Some(cache) => lines.path("cache", &path(cache), &origin(&document.server, "cache")),
@@ -148,8 +152,7 @@ impl Lines {
             self.value("mode", &format!("\"{mode:04o}\""), &of("mode"));
         }
         if !listener.proxies.is_empty() {
-            let texts: Vec<String> = listener.proxies.iter().map(|one| quoted(&one.to_string())).collect();
-            self.value("proxy_protocol", &list(&texts), &of("proxy_protocol"));
+            self.value("proxy_protocol", &networks(&listener.proxies), &of("proxy_protocol"));
         }
     }
 
@@ -200,10 +203,6 @@ impl Lines {
             self.path("users", &path(users), &of("users"));
             self.value("realm", &quoted(&access.realm), &of("realm"));
         }
-        let networks = |all: &[Network]| {
-            let texts: Vec<String> = all.iter().map(|network| quoted(&network.to_string())).collect();
-            list(&texts)
-        };
         if let Some(allow) = &access.allow {
             self.value("allow", &networks(allow), &of("allow"));
         }
@@ -311,6 +310,11 @@ fn list(values: &[String]) -> String {
         [value] => value.clone(),
         _ => format!("[{}]", values.join(", ")),
     }
+}
+
+fn networks(all: &[Network]) -> String {
+    let texts: Vec<String> = all.iter().map(|network| quoted(&network.to_string())).collect();
+    list(&texts)
 }
 
 fn path(path: &Path) -> PathValue {

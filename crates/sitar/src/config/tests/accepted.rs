@@ -67,6 +67,8 @@ fn every_key_has_its_effect() {
     assert_eq!(config.settings, expected);
     assert_eq!(config.user.as_deref(), Some("sitar"));
     assert!(config.strict);
+    let trusted: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(trusted, ["10.0.0.0/8", "unix"]);
     let compression = Compression { is_on: false, cache: Some(at("cache")), size: 4096 };
     assert_eq!(config.compression, compression);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
@@ -112,7 +114,7 @@ fn every_key_has_its_effect() {
     let watch = Watch::Poll(Duration::from_secs(2));
     let network = |text: &str| Network::parse(text).unwrap();
     let expected = SiteConfig {
-        place: Place { file: folder.file().into(), line: 40, column: 1 },
+        place: Place { file: folder.file().into(), line: 41, column: 1 },
         hosts: ["example.com", "www.example.com", "*.preview.example.com", "192.0.2.1", "2001:db8::1"]
             .map(str::to_owned)
             .to_vec(),
@@ -175,6 +177,7 @@ fn one_site_needs_nothing_but_its_root() {
     assert_eq!(config.settings, crate::settings::merge::merge(&[]).unwrap().settings);
     assert_eq!(config.user, None);
     assert!(!config.strict);
+    assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.compression, Compression { is_on: true, cache: None, size: 1024 });
     assert_eq!(config.admin_socket, None);
     let [listener] = &config.listeners[..] else { panic!() };

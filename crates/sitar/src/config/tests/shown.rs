@@ -62,21 +62,22 @@ fn every_key_is_shown_with_its_origin() {
         "http2 = false # sitar.toml:7:1",
         "spin = \"500us\" # sitar.toml:9:1",
         "memory = \"1 GiB\" # sitar.toml:13:1",
+        "trusted_proxies = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:21:1",
         "[[listen]] # sites.d/a.toml:1:1",
-        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:31:1",
-        "redirect = \"https\" # sitar.toml:32:1",
-        "proxy_protocol = [\"10.0.0.0/8\", \"2001:db8::1\", \"unix\"] # sitar.toml:38:1",
-        "pages.500 = \"500.html\" # sitar.toml:25:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:65:1",
-        "users = \"example.htpasswd\" # sitar.toml:57:1",
-        "realm = \"Staff\" # sitar.toml:58:1",
-        "allow = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:59:1",
-        "deny = \"10.1.0.0/16\" # sitar.toml:60:1",
-        "rate = \"20/s\" # sitar.toml:61:1",
-        "burst = 50 # sitar.toml:62:1",
+        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:32:1",
+        "redirect = \"https\" # sitar.toml:33:1",
+        "proxy_protocol = [\"10.0.0.0/8\", \"2001:db8::1\", \"unix\"] # sitar.toml:39:1",
+        "pages.500 = \"500.html\" # sitar.toml:26:11",
+        "pages.503 = \"example/503.html\" # sitar.toml:66:1",
+        "users = \"example.htpasswd\" # sitar.toml:58:1",
+        "realm = \"Staff\" # sitar.toml:59:1",
+        "allow = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:60:1",
+        "deny = \"10.1.0.0/16\" # sitar.toml:61:1",
+        "rate = \"20/s\" # sitar.toml:62:1",
+        "burst = 50 # sitar.toml:63:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:75:1",
-        "watch = false # sitar.toml:76:1",
+        "certificate = \"local\" # sitar.toml:76:1",
+        "watch = false # sitar.toml:77:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
@@ -110,6 +111,7 @@ fn defaults_are_shown_as_such() {
          stop_seconds = 30 # default\n\
          # user: not set # default\n\
          strict = false # default\n\
+         # trusted_proxies: not set # default\n\
          compress = true # default\n\
          # cache: not set # default\n\
          cache_size = \"1 GiB\" # default\n\
@@ -174,7 +176,7 @@ fn server() -> impl Strategy<Value = String> {
         number("connections", 1..=u32::MAX),
         number("memory", 0..=u32::MAX),
         number("stop_seconds", 0..=86_400),
-        line("strict = true\ncompress = false\ncache_size = 7"),
+        line("strict = true\ntrusted_proxies = \"unix\"\ncompress = false\ncache_size = 7"),
         proptest::option::of(certificate),
         proptest::option::of(any_path().prop_map(|path| format!("pages.503 = {}", quoted(&path)))),
     )

@@ -27,13 +27,18 @@ impl Place {
 
     /// The same with more about the listener.
     fn behind(listener: &str, site: &str) -> Place {
+        Place::with("", listener, site)
+    }
+
+    /// The same with more about the server, too.
+    fn with(server: &str, listener: &str, site: &str) -> Place {
         let folder = TempDir::new().unwrap();
         write(folder.path(), "public/a.txt", "for some\n");
         write(folder.path(), "public/app.3f2a1b9c.js", "let a = 1;\n");
         write(folder.path(), "public/.well-known/acme-challenge/token", "proof\n");
         write(folder.path(), "users", ANN);
         let text = format!(
-            "[server]\nshards = 2\ntls = \"off\"\n[admin]\nsocket = \"admin.sock\"\n\
+            "[server]\nshards = 2\ntls = \"off\"\n{server}[admin]\nsocket = \"admin.sock\"\n\
              [[listen]]\naddress = \"127.0.0.1:0\"\n{listener}[[site]]\nroot = \"public\"\n{site}"
         );
         write(folder.path(), "sitar.toml", text);
@@ -221,4 +226,73 @@ fn networks_see_the_client_that_a_proxy_names() {
     // Others cannot name themselves.
     assert_eq!(status([127, 0, 0, 1], ""), "200");
     assert_eq!(status([127, 0, 0, 1], &named("TCP4 198.51.100.9 127.0.0.1")), "400");
+}
+
+/// Lines of a request that a proxy has passed on.
+fn forwarded(client: &str) -> String {
+    format!("X-Forwarded-For: 203.0.113.5, {client}\r\n")
+}
+
+#[test]
+fn a_rate_counts_the_clients_of_a_trusted_proxy() {
+    let place =
+        Place::with("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n", "", "rate = \"2/h\"\nburst = 2\n");
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    let status = |source, lines: &str| status_from(source, address, "/a.txt", lines);
+    let (one, other) = (forwarded("192.0.2.1"), forwarded("192.0.2.2, 10.0.0.7"));
+    assert_eq!([(); 3].map(|()| status(HOME, &one)), [200, 200, 429]);
+    let standard = "Forwarded: for=192.0.2.1;proto=https, for=\"10.0.0.7:80\"\r\n";
+    assert_eq!(status(HOME, standard), 429, "it is the same client");
+    assert_eq!([(); 3].map(|()| status(HOME, &other)), [200, 200, 429]);
+    // What its client has sent in front, and what it has not written itself.
+    let forged = format!("{}Forwarded: for=198.51.100.1\r\n", forwarded("192.0.2.3"));
+    assert_eq!([status(HOME, "X-Forwarded-For: unknown\r\n"), status(HOME, &forged)], [200, 200]);
+    assert_eq!(status(HOME, ""), 429, "the proxy's own address has counted for these");
+    // Others name themselves as they like, and it changes nothing.
+    let away: Vec<u16> =
+        (1..=3).map(|last| status(AWAY, &forwarded(&format!("192.0.2.{}", last + 100)))).collect();
+    assert_eq!(away, [200, 200, 429]);
+    // A reload takes the trust away.
+    let text = fs::read_to_string(place.path("sitar.toml")).unwrap();
+    fs::write(place.path("sitar.toml"), text.replace("\"127.0.0.1\", ", "")).unwrap();
+    signal(server.pid(), Signal::HUP);
+    eventually("the proxy is one address", || status(HOME, &forwarded("192.0.2.4")) == 429);
+}
+
+#[test]
+fn a_rate_counts_the_clients_of_a_trusted_proxy_over_http_2() {
+    if !have(&["curl"]) {
+        return;
+    }
+    let place = Place::with(
+        "trusted_proxies = \"127.0.0.1\"\n",
+        "",
+        "rate = \"1/h\"\nburst = 1\nusers = \"users\"\n",
+    );
+    let server = place.start();
+    let url = format!("http://{}/a.txt", server.listeners("http")[0]);
+    let curl = |line: &str| {
+        let options =
+            ["--silent", "--http2-prior-knowledge", "--write-out", "%{http_code}", "--user", "ann:secret"];
+        run("curl", options.iter().chain(&["--header", line, url.as_str()])).ok().text()
+    };
+    assert_eq!(curl("X-Forwarded-For: 192.0.2.1"), "for some\n200");
+    assert_eq!(curl("X-Forwarded-For: 192.0.2.2"), "for some\n200");
+    assert!(curl("Forwarded: for=192.0.2.1").ends_with("429"));
+}
+
+#[test]
+fn guesses_are_those_of_the_client_that_a_trusted_proxy_names() {
+    let place = Place::with("trusted_proxies = \"127.0.0.1\"\n", "", "users = \"users\"\n");
+    let server = place.start();
+    let address = server.listeners("http")[0];
+    let guess = |client: &str, last: u8| {
+        let line = format!("Authorization: Basic YW5uOmF{}\r\n{}", char::from(last), forwarded(client));
+        status_from(HOME, address, "/a.txt", &line)
+    };
+    let guesses: Vec<u16> = (b'A'..=b'Z').map(|last| guess("192.0.2.1", last)).collect();
+    assert!(guesses.contains(&429), "{guesses:?}");
+    assert_eq!(guess("192.0.2.2", b'a'), 401);
+    assert_eq!(status_from(HOME, address, "/a.txt", &(forwarded("192.0.2.2") + AS_ANN)), 200);
 }

@@ -9,14 +9,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sitar_http::{Field, Rejection, Request, Status};
+use sitar_http::{Field, Rejection, Request, Status, semantics};
 use sitar_io::Key;
 use sitar_site::{Page, Reply, Scratch};
 
 use super::credentials::{Credentials, Fingerprint};
 use super::throttle::{Rate, Throttle};
 use super::verify::{Job, Verifier};
-use super::{Access, Limit, Realm};
+use super::{Access, Limit, Networks, Realm};
 use crate::content::origin::Origin;
 use crate::peer::Peer;
 use crate::shard::addresses::Address;
@@ -113,10 +113,11 @@ impl Gate {
         if !is_exempt && !origin.is_admitted(snapshot, host, || access.admits(peer)) {
             return Decision::Refused(&FORBIDDEN);
         }
-        let client = peer.and_then(client);
-        // A proxy on a Unix socket asks for all of its clients.
+        let client = || client(peer?, request, &access.trusted_proxies);
+        // A proxy on a Unix socket that names no client asks for all of them.
         if asker.is_new
-            && let (Some(Limit { rate, page }), Some(client)) = (&access.limit, client)
+            && let Some(Limit { rate, page }) = &access.limit
+            && let Some(client) = client()
         {
             // Of each rate by itself: what was too much at another one, before a reload or of the
             // host that had this number, says nothing.
@@ -135,7 +136,7 @@ impl Gate {
         &mut self,
         realm: &'a Realm,
         Asker { key, now, .. }: Asker,
-        client: Option<Address>,
+        client: impl FnOnce() -> Option<Address>,
         request: &Request<'_>,
     ) -> Decision<'a> {
         let answer = |page, retry_after| Decision::Answered(Refusal { page, retry_after });
@@ -153,7 +154,7 @@ impl Gate {
         let is_asked = self.waiting.iter().any(|(other, _)| *other == fingerprint);
         if !is_asked {
             let Some(credentials) = Credentials::decode(token) else { return unauthorized() };
-            let client = self.throttle.client(("failures", client));
+            let client = self.throttle.client(("failures", client()));
             // Before it is known whether it is wrong, or many could be tried at the same time.
             if let Err(wait) = self.throttle.take(client, &FAILURES, now) {
                 return answer(&realm.pages.too_many, Some(wait));
@@ -190,11 +191,17 @@ impl Gate {
     }
 }
 
-/// Returns the part of a peer's address that stands for one client; `None`: it has none.
-fn client(peer: Peer) -> Option<Address> {
-    match peer {
-        Peer::Ip(address) => Some(Address::of_ip(address)),
-        Peer::Unix => None,
+/// Returns the part of an address that stands for one client: the peer's, or the one that trusted
+/// proxies name. `None`: it has none.
+fn client(peer: Peer, request: &Request<'_>, trusted: &Networks) -> Option<Address> {
+    let named = if trusted.contain(peer) {
+        semantics::forwarded(request, |address| trusted.contain_address(address))
+    } else {
+        None
+    };
+    match (named, peer) {
+        (Some(address), _) | (None, Peer::Ip(address)) => Some(Address::of_ip(address)),
+        (None, Peer::Unix) => None,
     }
 }
 

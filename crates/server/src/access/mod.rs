@@ -41,6 +41,9 @@ pub struct Access {
     pub realm: Option<Realm>,
     /// How often one client may ask; `None`: as often as it likes.
     pub limit: Option<Limit>,
+    /// Peers whose fields Forwarded and X-Forwarded-For name the client that limits count: that of
+    /// requests, and that of wrong passwords. `deny` and `allow` are about the peer itself.
+    pub trusted_proxies: Arc<Networks>,
 }
 
 /// How often one client may ask, and the answer to one that asks more often.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sitar_http::Status;
-use sitar_server::{Access, Host, HostContent, HostRedirect, Hosts, Limit, Pages, Realm, Users};
+use sitar_server::{Access, Host, HostContent, HostRedirect, Hosts, Limit, Networks, Pages, Realm, Users};
 use sitar_site::{Encodings, Gain, Hsts, Page, Site};
 use sitar_tls::ClientCa;
 use zeroize::Zeroizing;
@@ -114,6 +114,7 @@ pub(super) fn open(
     live: Option<&Live>,
 ) -> Result<OpenSites, Refused> {
     let mut sources = Sources::with_opener(opener);
+    let trusted_proxies = Arc::new(config.trusted_proxies.iter().copied().collect());
     let (mut found, mut warnings) = (Vec::new(), Vec::new());
     let (mut sites, mut hosts) = (Vec::new(), Vec::new());
     let mut files = files.into_iter();
@@ -157,7 +158,7 @@ pub(super) fn open(
             }
         };
         let is_alone = config.sites.len() == 1;
-        match host(site, content, files, is_alone) {
+        match host(site, content, files, is_alone, &trusted_proxies) {
             Ok(host) => hosts.push(Host { client_ca: client_ca(client_cas, number), ..host }),
             Err(errors) => found.extend(errors.iter().map(|error| {
                 let problem = config::problem(&site.place, error);
@@ -192,6 +193,7 @@ fn host(
     content: HostContent,
     files: SiteFiles,
     is_alone: bool,
+    trusted_proxies: &Arc<Networks>,
 ) -> Result<Host, Vec<Error>> {
     let hsts = site.hsts.as_deref().map(Hsts::parse).transpose();
     let hsts = hsts.map_err(|error| vec![Error::new(format!("hsts: {error}"))])?;
@@ -224,7 +226,10 @@ fn host(
         canonical: site.canonical.as_ref().map(name),
         hsts,
         pages,
-        access: access.flatten().map(Arc::new),
+        access: access.flatten().map(|access| {
+            let trusted_proxies = Arc::clone(trusted_proxies);
+            Arc::new(Access { trusted_proxies, ..access })
+        }),
         ..Host::new(site.hosts.iter().map(name).collect(), content)
     })
 }
@@ -255,6 +260,7 @@ fn access(
         allow: config.allow.as_ref().map(|allow| allow.iter().copied().collect()),
         realm,
         limit,
+        ..Access::default()
     };
     let is_open = access.deny.is_empty() && access.allow.is_none() && access.realm.is_none();
     Ok(Some(access).filter(|access| !is_open || access.limit.is_some()))

@@ -476,3 +476,64 @@ fn another_rate_counts_from_the_beginning() {
     sites.served.replace(Arc::new(Snapshot::new(hosts, Vec::new(), None, Limits::default())));
     assert_eq!(ask(&mut sites), "404");
 }
+
+/// Statuses of one request after another, each with such lines and from such a peer, where two may
+/// be sent in an hour.
+fn limited(trusted: &[&str], asked: &[(crate::Peer, &str)]) -> Vec<String> {
+    let rate = crate::Rate::new(2, std::time::Duration::from_secs(3600), 2).unwrap();
+    let access = crate::Access {
+        limit: Some(crate::Limit::new(rate, None).unwrap()),
+        deny: [crate::Network::parse("192.0.2.66").unwrap()].into_iter().collect(),
+        trusted_proxies: Arc::new(trusted.iter().map(|text| crate::Network::parse(text).unwrap()).collect()),
+        ..crate::Access::default()
+    };
+    let access = Some(Arc::new(access));
+    let mut sites =
+        Sites::new(|folders| vec![Host { access, ..Host::new(names(&["a.example"]), site("a", folders)) }]);
+    let ask = |(peer, lines): &(crate::Peer, &str)| {
+        let mut origin = tls(None, &[]);
+        origin.set_peer(*peer);
+        let text = format!("GET /none HTTP/1.1\r\nHost: a.example\r\n{lines}\r\n");
+        sites.ask(&mut origin, &text).split(' ').next().map(str::to_owned).unwrap()
+    };
+    asked.iter().map(ask).collect()
+}
+
+#[test]
+fn a_rate_counts_the_client_that_a_trusted_proxy_names() {
+    let at = |text: &str| crate::Peer::Ip(text.parse().unwrap());
+    let (proxy, unix) = (at("10.0.0.1"), crate::Peer::Unix);
+    let (one, other) = ("X-Forwarded-For: 192.0.2.1\r\n", "X-Forwarded-For: 192.0.2.2\r\n");
+    for trusted in [proxy, unix] {
+        let asked = [
+            (trusted, one),
+            (trusted, "Forwarded: for=203.0.113.5, for=192.0.2.1, for=\"10.0.0.2:80\"\r\n"),
+            (trusted, one),
+            (trusted, other),
+            (at("192.0.2.2"), one),
+            (at("192.0.2.2"), one),
+        ];
+        let statuses = limited(&["10.0.0.0/8", "unix"], &asked);
+        assert_eq!(statuses, ["404", "404", "429", "404", "404", "429"], "{trusted:?}");
+    }
+    // Nothing that a proxy could have written names a client: its own address counts.
+    let bad = ["", "X-Forwarded-For: unknown\r\n", "Forwarded: for=\"\r\n"].map(|lines| (proxy, lines));
+    assert_eq!(limited(&["10.0.0.1"], &bad), ["404", "404", "429"]);
+    // One on a Unix socket has none.
+    assert_eq!(limited(&["unix"], &bad.map(|(_, lines)| (unix, lines))), ["404"; 3]);
+    // The peer is not trusted, and neither is anyone.
+    for trusted in [&["10.0.0.2", "unix"][..], &[]] {
+        let asked = [(proxy, one), (proxy, other), (proxy, "Forwarded: for=192.0.2.3\r\n")];
+        assert_eq!(limited(trusted, &asked), ["404", "404", "429"], "{trusted:?}");
+    }
+}
+
+#[test]
+fn networks_are_those_of_the_peer_whatever_a_trusted_proxy_says() {
+    let at = |text: &str| crate::Peer::Ip(text.parse().unwrap());
+    let asked = [
+        (at("10.0.0.1"), "X-Forwarded-For: 192.0.2.66\r\n"),
+        (at("192.0.2.66"), "X-Forwarded-For: 192.0.2.1\r\n"),
+    ];
+    assert_eq!(limited(&["10.0.0.1", "192.0.2.66"], &asked), ["404", "403"]);
+}

@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
@@ -46,6 +46,8 @@ pub struct Completion {
 /// The finding of an operation, besides the number in its completion.
 #[derive(Clone, Copy, Debug)]
 pub enum Question {
+    /// The place in the file table, after an `Adopt`.
+    Place,
     /// The address, after a `Peer`.
     Peer,
     /// The bytes in the queue, after an `Unacked`.
@@ -59,6 +61,7 @@ pub enum Question {
 /// The answer to a [`Question`].
 #[derive(Debug)]
 pub enum Answer {
+    Place(u32),
     Address(SocketAddr),
     Bytes(u32),
     File(File),
@@ -130,6 +133,14 @@ impl Memory<'_> {
     pub(crate) fn listener(&self, id: EntryId) -> Option<BorrowedFd<'_>> {
         match self.ops.get(id)? {
             Op::Accept(listener) => listener.fd(),
+            _ => None,
+        }
+    }
+
+    /// Takes the socket of an adoption in flight.
+    pub(crate) fn take_socket(&mut self, id: EntryId) -> Option<OwnedFd> {
+        match self.ops.get_mut(id)? {
+            Op::Adopt { socket, .. } => socket.take(),
             _ => None,
         }
     }

@@ -91,6 +91,7 @@ pub struct Epoll {
 #[derive(Clone, Copy)]
 enum Begin {
     Accept(RawFd),
+    Adopt,
     /// Whether others go first.
     Recv(u32, bool),
     Send(u32),
@@ -238,6 +239,7 @@ impl Epoll {
     fn begin(&mut self, memory: &mut Memory<'_>, op: EntryId, begin: Begin) {
         match begin {
             Begin::Accept(listener) => self.begin_accept(memory, op, listener),
+            Begin::Adopt => self.begin_adopt(memory, op),
             Begin::Recv(slot, yields) => match self.places.get(slot) {
                 Some(sock) if sock.recv.is_none() => {
                     sock.recv = Some(op);
@@ -347,6 +349,7 @@ impl Sealed for Epoll {
         let Submission { id, op } = submission;
         let begin = match op {
             Request::Accept { listener } => Begin::Accept(listener.raw()),
+            Request::Adopt { .. } => Begin::Adopt,
             Request::Recv { slot, yields } => Begin::Recv(slot, yields),
             Request::Send { slot, .. } => Begin::Send(slot),
             Request::Writable { slot } => Begin::Writable(slot),

@@ -46,6 +46,13 @@ pub enum Event {
         /// The kernel's reason, `None` when it gave none.
         error: Option<Errno>,
     },
+    /// The answer to [`adopt`](crate::Ring::adopt).
+    Adopted {
+        /// The key given to [`adopt`](crate::Ring::adopt), which is the connection's, too.
+        key: Key,
+        /// The connection. An error, as ENFILE of a full file table, closes the socket.
+        result: Result<Conn, Errno>,
+    },
     /// Bytes arrived, at least one.
     Recv {
         /// The connection's key.
@@ -165,6 +172,9 @@ impl fmt::Debug for Event {
         match self {
             Event::Accepted { listener, .. } => write!(f, "Accepted({})", listener.0),
             Event::AcceptEnded { listener, error } => write!(f, "AcceptEnded({}, {error:?})", listener.0),
+            Event::Adopted { key, result } => {
+                write!(f, "Adopted({}, {:?})", key.0, result.as_ref().map(drop))
+            }
             Event::Recv { key, buf } => write!(f, "Recv({}, {} bytes)", key.0, buf.len()),
             Event::RecvEnded { key, end } => write!(f, "RecvEnded({}, {end:?})", key.0),
             Event::Sent { key, buf: Some(buf), result } => {

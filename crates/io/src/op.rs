@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -18,19 +19,56 @@ use crate::waker::Waker;
 /// An operation in flight: it owns what the kernel was given (I2).
 pub(crate) enum Op {
     Accept(Listener),
+    /// `None`: the engine has taken the socket.
+    Adopt {
+        key: Key,
+        socket: Option<OwnedFd>,
+    },
     Recv(SlotId),
-    Send { to: SlotId, buf: Sending, offset: usize, turn: Turn },
+    Send {
+        to: SlotId,
+        buf: Sending,
+        offset: usize,
+        turn: Turn,
+    },
     Writable(SlotId),
-    Read { key: Key, file: File, at: u64, buf: ReadBuf },
+    Read {
+        key: Key,
+        file: File,
+        at: u64,
+        buf: ReadBuf,
+    },
     RecvFrom(Udp),
-    SendTo { by: Udp, buf: Segment, to: SocketAddr, segment_size: u16 },
-    Open { key: Key, dir: File, path: CString },
-    Stat { key: Key, dir: File, path: CString },
-    Peer { of: SlotId, ipv6: bool },
-    SetOpt { of: SlotId, opt: SockOpt },
+    SendTo {
+        by: Udp,
+        buf: Segment,
+        to: SocketAddr,
+        segment_size: u16,
+    },
+    Open {
+        key: Key,
+        dir: File,
+        path: CString,
+    },
+    Stat {
+        key: Key,
+        dir: File,
+        path: CString,
+    },
+    Peer {
+        of: SlotId,
+        ipv6: bool,
+    },
+    SetOpt {
+        of: SlotId,
+        opt: SockOpt,
+    },
     Unacked(SlotId),
     Shutdown(SlotId),
-    Close { of: SlotId, key: Key },
+    Close {
+        of: SlotId,
+        key: Key,
+    },
     Cancel(EntryId),
     CancelSlot(SlotId),
     CancelAll,
@@ -57,7 +95,7 @@ impl Op {
             Op::Send { to, .. } => Some(*to),
             Op::Peer { of, .. } | Op::SetOpt { of, .. } => Some(*of),
             // By these a connection comes and goes.
-            Op::Accept(_) | Op::Close { .. } => None,
+            Op::Accept(_) | Op::Adopt { .. } | Op::Close { .. } => None,
             Op::Read { .. } | Op::Open { .. } | Op::Stat { .. } => None,
             Op::RecvFrom(_) | Op::SendTo { .. } => None,
             Op::Cancel(_) | Op::CancelAll | Op::Wake => None,
@@ -80,6 +118,7 @@ impl Op {
     ) -> Option<Request<'a>> {
         Some(match self {
             Op::Accept(listener) => Request::Accept { listener },
+            Op::Adopt { socket, .. } => Request::Adopt { socket: socket.as_ref()?.as_fd() },
             Op::Recv(id) => Request::Recv { slot: id.slot, yields },
             Op::Send { to, buf: Sending::Buf(buf), offset, .. } => {
                 Request::Send { slot: to.slot, buf, offset: *offset, whole }
@@ -112,6 +151,7 @@ impl Op {
         Some(match self {
             Op::Open { .. } | Op::Stat { .. } | Op::SendTo { .. } => return None,
             Op::Accept(_) => "ACCEPT",
+            Op::Adopt { .. } => "FILES_UPDATE",
             Op::Recv(_) => "RECV",
             Op::Send { .. } => "SEND",
             Op::Writable(_) => "POLL_ADD",
@@ -142,7 +182,7 @@ impl Op {
             Op::Read { buf, .. } if count > buf.len() => Err("more bytes read than asked for"),
             // No count, or one that is within bounds.
             Op::Send { .. } | Op::SendTo { .. } | Op::Read { .. } => Ok(()),
-            Op::Accept(_) | Op::Recv(_) | Op::Writable(_) | Op::RecvFrom(_) => Ok(()),
+            Op::Accept(_) | Op::Adopt { .. } | Op::Recv(_) | Op::Writable(_) | Op::RecvFrom(_) => Ok(()),
             Op::Open { .. } | Op::Stat { .. } | Op::Peer { .. } => Ok(()),
             Op::SetOpt { .. } | Op::Unacked(_) | Op::Shutdown(_) | Op::Close { .. } => Ok(()),
             Op::Cancel(_) | Op::CancelSlot(_) | Op::CancelAll | Op::Wake => Ok(()),
@@ -183,6 +223,7 @@ impl Turn {
 /// for at the same time get their slots first.
 pub(crate) enum Request<'a> {
     Accept { listener: &'a Listener },
+    Adopt { socket: BorrowedFd<'a> },
     Recv { slot: u32, yields: bool },
     Send { slot: u32, buf: &'a SendBuf, offset: usize, whole: bool },
     Writable { slot: u32 },

@@ -166,6 +166,22 @@ impl<E: Engine> Ring<E> {
         self.inner.name(queued.map_err(drop))
     }
 
+    /// Takes over a connected stream socket that was accepted elsewhere; [`Event::Adopted`] carries
+    /// `key`, and brings the connection, whose events carry it from then on
+    /// ([`set_key`](Ring::set_key)). The socket has to block, as one does that was not made
+    /// otherwise. Its peer cannot be asked for by [`peer`](Ring::peer): the program that has the
+    /// descriptor can ask the kernel.
+    ///
+    /// # Errors
+    /// [`Busy`] with the socket when the op table is full.
+    pub fn adopt(&mut self, socket: OwnedFd, key: Key) -> Result<OpId, Busy<OwnedFd>> {
+        let queued = self.inner.launch(Op::Adopt { key, socket: Some(socket) });
+        self.inner.name(queued.map_err(|op| match op {
+            Op::Adopt { socket: Some(socket), .. } => socket,
+            _ => unreachable!("launch hands back what it was given"),
+        }))
+    }
+
     /// Gives the connection the key that its events carry from now on.
     ///
     /// # Panics

@@ -71,6 +71,9 @@ const TICK: Duration = Duration::from_micros(1);
 const STEPS_MAX: usize = 10_000_000;
 /// Connections that wait for being accepted, of one listener; what comes on top is refused.
 const BACKLOG_MAX: usize = 4096;
+/// The listener whose connections [`Ring::adopt`](crate::Ring::adopt) adopts, one after another,
+/// whatever the socket is that it is given: another program accepts them.
+pub const PASSED: Key = Key(u64::MAX);
 /// Lines of a trace that are kept.
 const TRACE_MAX: usize = 100_000;
 

@@ -295,6 +295,7 @@ impl Sealed for Uring {
                 // SOCK_CLOEXEC is meaningless for (and refused with) direct descriptors.
                 .flags(0)
                 .build(),
+            Request::Adopt { socket } => scratch.adopt(socket.as_raw_fd()),
             Request::Recv { slot, yields } => scratch::recv(slot, GROUP, yields),
             Request::Send { slot, buf, offset, whole } => scratch.send(slot, buf, offset, whole),
             Request::Writable { slot } => {
@@ -378,6 +379,7 @@ impl Sealed for Uring {
     fn answer(&mut self, id: EntryId, question: Question, number: u32) -> Option<Answer> {
         let mut scratch = self.scratch.at(id.index());
         match question {
+            Question::Place => scratch.place().map(Answer::Place),
             Question::Peer => scratch.address().map(Answer::Address),
             // A filter may have cut the answer short: then there is none.
             Question::Unacked => scratch.queued(number).map(Answer::Bytes),

@@ -107,6 +107,8 @@ macro_rules! conformance {
                 lives::dropped_events_lose_no_slot_and_no_descriptor,
                 lives::what_is_sent_before_a_shutdown_leaves_before_it,
                 lives::accepting_can_be_cancelled_and_resumed,
+                lives::a_connection_that_was_accepted_elsewhere_is_one_like_others,
+                lives::what_is_adopted_into_a_full_table_is_closed,
                 lives::dropping_a_ring_ends_everything_in_flight,
                 #[should_panic(expected = "a ring that did not accept it")]
                 lives::a_connection_of_another_ring_is_refused,

@@ -33,7 +33,7 @@ macro_rules! kinds {
 
 // `provoke` makes each of them happen.
 kinds! {
-    Accepted AcceptEnded Recv RecvEnded Sent Writable
+    Accepted AcceptEnded Adopted Recv RecvEnded Sent Writable
     Datagrams SentTo Peer Read OptSet Unacked
     Opened Stat Shutdown Closed Woken
 }
@@ -184,6 +184,10 @@ fn provoke<E: Engine>(
     let extra = ring.listener(socket.into(), Key(98));
     let accept = ring.accept(&extra).unwrap();
     ring.cancel(accept);
+    // One that was accepted elsewhere.
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    clients.push(TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap());
+    ring.adopt(elsewhere.accept().unwrap().0.into(), Key(96)).unwrap();
     // One more connection, to be closed with an operation in flight.
     let closing = conns.pop().unwrap();
     clients.push(TcpStream::connect(address).unwrap());

@@ -1,7 +1,7 @@
 //! Moving bytes and connections: what the kernel does by itself on io_uring.
 
 use std::io::IoSlice;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use super::reader::Handover;
 use super::{Accept, By, Doing, Epoll, LISTENER, edge, reader};
-use crate::engine::Memory;
+use crate::engine::{Answer, Memory};
 use crate::send_buf::{GATHER_MAX, SendBuf};
 use crate::table::EntryId;
 
@@ -84,20 +84,39 @@ impl Epoll {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
             };
-            // A full table refuses the connection that was accepted, and the accept ends:
-            // io_uring's way. It closes as it is dropped.
-            let (slot, generation) = self.places.insert(fd).map_err(|_| Errno::NFILE)?;
-            let Some(sock) = self.places.get(slot) else { continue };
-            self.calls += 1;
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP;
-            let data = epoll::EventData::new_u64(u64::from(generation) << 32 | u64::from(slot));
-            if let Err(errno) = epoll::add(&self.epoll, &sock.fd, data, edge(flags)) {
-                self.places.remove(slot);
-                return Err(errno);
-            }
+            let slot = self.take_in(fd)?;
             self.complete(op, Ok(slot as usize), None, true);
         }
         Ok(())
+    }
+
+    /// Takes in a socket that was accepted elsewhere.
+    pub(super) fn begin_adopt(&mut self, memory: &mut Memory<'_>, op: EntryId) {
+        self.calls += 1;
+        let socket = memory.take_socket(op).ok_or(Errno::BADF);
+        let socket = socket.and_then(|socket| rustix::io::ioctl_fionbio(&socket, true).map(|()| socket));
+        match socket.and_then(|socket| self.take_in(socket)) {
+            Ok(slot) => {
+                self.answers.push_back((op, Answer::Place(slot)));
+                self.end(op, Ok(1));
+            }
+            Err(errno) => self.end(op, Err(errno)),
+        }
+    }
+
+    /// Gives a connection its place. A full table refuses it, as io_uring's does: it closes as it
+    /// is dropped.
+    fn take_in(&mut self, fd: OwnedFd) -> Result<u32, Errno> {
+        let (slot, generation) = self.places.insert(fd).map_err(|_| Errno::NFILE)?;
+        let Some(sock) = self.places.get(slot) else { return Err(Errno::NFILE) };
+        self.calls += 1;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP;
+        let data = epoll::EventData::new_u64(u64::from(generation) << 32 | u64::from(slot));
+        if let Err(errno) = epoll::add(&self.epoll, &sock.fd, data, edge(flags)) {
+            self.places.remove(slot);
+            return Err(errno);
+        }
+        Ok(slot)
     }
 
     /// Receives for a while. Whether there may be more.
@@ -367,7 +386,7 @@ impl Epoll {
 }
 
 /// One send of up to `len` bytes of `buf` from byte `start` on.
-fn send_some(fd: &std::os::fd::OwnedFd, buf: &SendBuf, start: usize, len: usize) -> Result<usize, Errno> {
+fn send_some(fd: &OwnedFd, buf: &SendBuf, start: usize, len: usize) -> Result<usize, Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let mut pieces: [&[u8]; GATHER_MAX] = [&[]; GATHER_MAX];
     let (mut count, mut skip, mut left) = (0, start, len);

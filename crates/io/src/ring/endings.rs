@@ -1,5 +1,7 @@
 //! From completions to events.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 
 use super::inner::{After, Inner};
@@ -134,6 +136,7 @@ impl<E: Engine> Inner<E> {
         let bytes = result.map(|count| count as usize);
         Ok(match op {
             Op::Accept(listener) => return self.accept_ended(&listener, result),
+            Op::Adopt { key, socket } => return self.adopt_ended(id, key, socket, result),
             Op::Recv(from) => self.recv_ended(from, result, buf),
             Op::Send { to, buf, turn, .. } => {
                 self.end_turn(to, turn);
@@ -209,6 +212,29 @@ impl<E: Engine> Inner<E> {
         }))
     }
 
+    fn adopt_ended(
+        &mut self,
+        id: EntryId,
+        key: Key,
+        socket: Option<OwnedFd>,
+        result: Result<u32, Errno>,
+    ) -> Ending {
+        let result = self.found(id, Question::Place, result, |answer| match answer {
+            Answer::Place(slot) => Some(slot),
+            _ => None,
+        })?;
+        // The file table has it, or nothing has.
+        drop(socket);
+        let result = match result {
+            Ok(slot) => {
+                let of = self.descs.open(slot, key).ok_or("a descriptor that is in use")?;
+                Ok(Conn::new(of, &self.orphans))
+            }
+            Err(errno) => Err(errno),
+        };
+        Ok(Some(Event::Adopted { key, result }))
+    }
+
     fn recv_ended(&mut self, from: SlotId, result: Result<u32, Errno>, buf: Option<RxBuf>) -> Option<Event> {
         self.descs.set_recv(from, None);
         let end = match result {
@@ -256,7 +282,7 @@ impl<E: Engine> Inner<E> {
         match result {
             Ok(number) => {
                 let answer = self.engine.answer(id, question, number).and_then(wanted);
-                answer.map(Ok).ok_or("a file that was not found")
+                answer.map(Ok).ok_or("something that was not found")
             }
             Err(errno) => Ok(Err(errno)),
         }

@@ -36,6 +36,7 @@ const QUEUE_MAX: usize = 4096;
 /// An operation as this kernel holds it.
 enum Work {
     Accept(Key),
+    Adopt,
     Recv,
     Writable,
     Send { done: usize, whole: bool, record: Option<u8> },
@@ -64,6 +65,7 @@ impl Work {
     fn names(&self) -> (&'static str, &'static str) {
         match self {
             Work::Accept(_) => ("accept", "accept ="),
+            Work::Adopt => ("adopt", "adopt ="),
             Work::Recv => ("recv", "recv ="),
             Work::Writable => ("poll-out", "poll-out ="),
             Work::Send { .. } => ("send", "send ="),
@@ -178,6 +180,7 @@ impl State {
         }
         let (work, place) = match *request {
             Request::Accept { listener } => (Work::Accept(listener.key), None),
+            Request::Adopt { .. } => (Work::Adopt, None),
             Request::Recv { slot, .. } => (Work::Recv, Some(slot)),
             Request::Send { slot, buf, whole, .. } => {
                 let record = match buf {
@@ -274,6 +277,10 @@ impl State {
                     }
                 }
                 return self.end(task, found);
+            }
+            Work::Adopt => {
+                let result = self.adopt(task.id);
+                return self.end(task, result);
             }
             _ if self.rng.chance(self.faults.no_memory) => return self.end(task, Err(Errno::NOMEM)),
             Work::Peer { .. } if self.rng.chance(self.faults.no_peer) => {

@@ -16,6 +16,7 @@ pub(crate) const OPERATIONS: &[(&str, u8)] = &[
     ("ACCEPT", opcode::AcceptMulti::CODE),
     ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
     ("CLOSE", opcode::Close::CODE),
+    ("FILES_UPDATE", opcode::FilesUpdate::CODE),
     ("OPENAT2", opcode::OpenAt2::CODE),
     ("POLL_ADD", opcode::PollAdd::CODE),
     ("READ", opcode::Read::CODE),

@@ -92,6 +92,8 @@ struct ScratchMemory {
     /// One control message.
     control: Control,
     counter: u64,
+    /// A descriptor to adopt, and the place that the kernel has put it in.
+    adopted: RawFd,
     ipv6: bool,
     /// The value of a socket option. May hold a key, until `wipe`.
     option: [u8; TlsTx::MAX],
@@ -234,6 +236,24 @@ impl Scratch<'_> {
         // exists.
         let memory = unsafe { &mut *memory };
         memory.option.zeroize();
+    }
+
+    /// The entry that puts a descriptor into a free place of the file table, as an accept does
+    /// (since 5.19).
+    pub(super) fn adopt(&mut self, socket: RawFd) -> squeue::Entry {
+        // SAFETY: only the address is taken, of a field inside the live allocation.
+        let adopted = unsafe { &raw mut (*self.memory.as_ptr()).adopted };
+        // SAFETY: as in `send`; the address is that of a field inside the live allocation.
+        unsafe { adopted.write(socket) };
+        // IORING_FILE_INDEX_ALLOC: the kernel chooses the place, and writes it there.
+        opcode::FilesUpdate::new(adopted.cast_const(), 1).offset(-1).build()
+    }
+
+    /// Returns the place that a successful `adopt` wrote.
+    pub(super) fn place(&mut self) -> Option<u32> {
+        // SAFETY: as in `address`.
+        let memory = unsafe { self.memory.as_ref() };
+        u32::try_from(memory.adopted).ok()
     }
 
     /// The entry that asks for the peer's address: getsockopt(SOL_SOCKET, SO_PEERNAME), with the

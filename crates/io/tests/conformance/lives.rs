@@ -1,7 +1,8 @@
 //! The ends of connections, of accepts and of rings, while things are in flight.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use sitar_io::{Config, Errno, Event, File, Key, ReadBuf, Region, RegionMut, SendBuf, leaked_rings};
 
@@ -125,4 +126,62 @@ pub(crate) fn what_is_sent_before_a_shutdown_leaves_before_it<E: Setup>() {
         drop(conn);
         assert!(matches!(b.event(), Event::Closed { .. }));
     }
+}
+
+/// Of TCP and a Unix one. Another process may have a duplicate of the descriptor.
+pub(crate) fn a_connection_that_was_accepted_elsewhere_is_one_like_others<E: Setup>() {
+    let mut b = Bench::<E>::new(SMALL);
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    for round in 0..8 {
+        let mut client = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        client.write_all(b"before").unwrap();
+        let accepted = elsewhere.accept().unwrap().0;
+        let duplicate = accepted.try_clone().unwrap();
+        b.ring.adopt(accepted.into(), Key(round)).unwrap();
+        let Event::Adopted { key, result: Ok(conn) } = b.event() else { panic!("no connection") };
+        assert_eq!(key, Key(round));
+        drop(duplicate);
+        b.ring.recv(&conn).unwrap();
+        assert_eq!(b.recv(round), b"before");
+        b.echo(&mut client, &conn, round);
+        b.ring.close(conn);
+        assert!(matches!(b.event(), Event::Closed { key } if key == Key(round)));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    let (mut client, accepted) = UnixStream::pair().unwrap();
+    b.ring.adopt(accepted.into(), Key(9)).unwrap();
+    let Event::Adopted { result: Ok(conn), .. } = b.event() else { panic!("no connection") };
+    b.ring.recv(&conn).unwrap();
+    client.write_all(b"ping").unwrap();
+    assert_eq!(b.recv(9), b"ping");
+    assert_eq!(b.ring.stats().connections, 1);
+    // An event that is dropped unread, and one that is on its way when its ring goes.
+    for _ in 0..2 {
+        let (mut client, accepted) = UnixStream::pair().unwrap();
+        b.ring.adopt(accepted.into(), Key(10)).unwrap();
+        drop(b.event());
+        assert!(matches!(b.event(), Event::Closed { key: Key(10) }));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    let (mut late, accepted) = UnixStream::pair().unwrap();
+    b.ring.adopt(accepted.into(), Key(11)).unwrap();
+    drop(conn);
+    drop(b);
+    assert_eq!(late.read(&mut [0]).unwrap_or(0), 0);
+}
+
+pub(crate) fn what_is_adopted_into_a_full_table_is_closed<E: Setup>() {
+    let mut b = Bench::<E>::new(Config { connections: 1, ..SMALL });
+    let (_client, conn) = b.accept(1);
+    let (mut client, accepted) = UnixStream::pair().unwrap();
+    b.ring.adopt(accepted.into(), Key(2)).unwrap();
+    let Event::Adopted { key: Key(2), result: Err(errno) } = b.event() else { panic!("a full table") };
+    assert_eq!(errno, Errno::NFILE);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    drop(conn);
+    assert!(matches!(b.event(), Event::Closed { .. }));
+    let (_client, accepted) = UnixStream::pair().unwrap();
+    b.ring.adopt(accepted.into(), Key(3)).unwrap();
+    assert!(matches!(b.event(), Event::Adopted { key: Key(3), result: Ok(_) }));
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use sitar_io::sim::{Rng, Sim, World};
+use sitar_io::sim::{PASSED, Rng, Sim, World};
 use sitar_io::{
     Conn, Errno, Event, File, Key, Listener, OpId, ReadBuf, RecvEnd, Region, Ring, RxBuf, Segment, SendBuf,
 };
@@ -13,6 +13,7 @@ use sitar_io::{
 use crate::peer::{Ask, FILE_LEN, pattern};
 
 pub(crate) const LISTENER: Key = Key(1 << 40);
+const ADOPTED: Key = Key(1 << 41);
 /// Above this, a connection's bytes are left in its socket.
 const PENDING_MAX: usize = 2000;
 
@@ -189,6 +190,10 @@ impl Program {
                 self.accepted(conn);
             }
             Event::AcceptEnded { .. } => self.accepting = None,
+            Event::Adopted { key: ADOPTED, result: Ok(conn) } if self.rng.chance(500) => {
+                self.ring.close(conn)
+            }
+            Event::Adopted { key: ADOPTED, .. } => {}
             Event::Recv { key, buf } => self.received(key, buf),
             Event::RecvEnded { key, end } => {
                 let Some((index, connection)) = self.at(key) else { return self.stranger(key) };
@@ -450,6 +455,12 @@ impl Program {
                     let _ = self.ring.peer(&connection.conn);
                 }
             }
+        }
+        if self.rng.chance(30) {
+            // Its client has left by the time that it is adopted.
+            drop(self.world.connect(PASSED));
+            let socket = std::fs::File::open("/dev/null").unwrap();
+            let _ = self.ring.adopt(socket.into(), ADOPTED);
         }
         self.ops.truncate(1000);
     }

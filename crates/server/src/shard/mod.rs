@@ -273,6 +273,7 @@ impl<E: Engine> Shard<E> {
             Event::Peer { key, result } => self.on_peer(key, result.map(Peer::at)),
             Event::Closed { .. } | Event::Shutdown { .. } => {}
             // Nothing here asks for these.
+            Event::Adopted { .. } => {}
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
         }
     }

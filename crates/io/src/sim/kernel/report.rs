@@ -90,7 +90,8 @@ impl State {
             Work::Send { .. } | Work::SendTo | Work::Read { .. } => Kind::Bytes,
             Work::Look { .. } => Kind::Look,
             Work::Close => Kind::Close(task.place.unwrap_or(u32::MAX)),
-            Work::Writable
+            Work::Adopt
+            | Work::Writable
             | Work::Peer { .. }
             | Work::SetOpt(_)
             | Work::Unacked

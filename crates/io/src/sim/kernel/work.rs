@@ -8,9 +8,11 @@ use crate::file::File;
 use crate::key::Key;
 use crate::read_buf::RUNS_MAX;
 use crate::send_buf::SendBuf;
+use crate::sim::PASSED;
 use crate::sim::net::{End, Found, Link};
 use crate::sim::sealing::Tls;
 use crate::sim::state::State;
+use crate::table::EntryId;
 
 /// Plain text of one record, and the content type of data (RFC 8446 §5.1).
 const RECORD_MAX: usize = 1 << 14;
@@ -118,7 +120,8 @@ impl State {
                 Some(task)
             }
             // These ended when they started.
-            Work::SendTo
+            Work::Adopt
+            | Work::SendTo
             | Work::Peer { .. }
             | Work::SetOpt(_)
             | Work::Unacked
@@ -147,25 +150,42 @@ impl State {
                 self.end(task, Err(errno));
                 return None;
             }
-            let free = self.kernel.table.iter().filter(|place| place.is_none()).count();
-            if free == 0 || self.rng.chance(self.faults.no_file) {
+            let Some(place) = self.take_in(link) else {
                 // io_uring takes the connection first and finds no place afterwards: the connection
                 // is lost.
-                self.with_link(link, |link, clock| link.close(End::Server, clock));
                 self.end(task, Err(Errno::NFILE));
                 return None;
-            }
-            let nth = if self.rng.chance(self.faults.any_place) { self.rng.below(free) } else { 0 };
-            let places = self.kernel.table.iter().enumerate();
-            let place = places.filter(|(_, tenant)| tenant.is_none()).map(|(place, _)| place).nth(nth)?;
-            self.kernel.table[place] = Some(link);
+            };
             if self.rng.chance(self.faults.end_multishot) {
-                self.end(task, Ok(place as u32));
+                self.end(task, Ok(place));
                 return None;
             }
-            self.post(&mut task, Ok(place as u32), None, true);
+            self.post(&mut task, Ok(place), None, true);
         }
         Some(task)
+    }
+
+    /// Gives the next connection that was passed its place. Whatever happens it leaves the queue,
+    /// as its descriptor is closed.
+    pub(super) fn adopt(&mut self, id: EntryId) -> Result<u32, Errno> {
+        let link = self.backlog(PASSED).pop_front().ok_or(Errno::BADF)?;
+        let place = self.take_in(link).ok_or(Errno::NFILE)?;
+        self.kernel.answers.push((id, Answer::Place(place)));
+        Ok(1)
+    }
+
+    /// Gives a connection its place in the file table. Without one it is closed.
+    fn take_in(&mut self, link: usize) -> Option<u32> {
+        let free = self.kernel.table.iter().filter(|place| place.is_none()).count();
+        if free == 0 || self.rng.chance(self.faults.no_file) {
+            self.with_link(link, |link, clock| link.close(End::Server, clock));
+            return None;
+        }
+        let nth = if self.rng.chance(self.faults.any_place) { self.rng.below(free) } else { 0 };
+        let places = self.kernel.table.iter().enumerate();
+        let place = places.filter(|(_, tenant)| tenant.is_none()).map(|(place, _)| place).nth(nth)?;
+        self.kernel.table[place] = Some(link);
+        Some(place as u32)
     }
 
     fn work_recv(&mut self, mut task: Task, memory: &mut Memory<'_>) -> Option<Task> {

@@ -160,11 +160,7 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
         "",
         "the user that serves is a key of the server: [server] user = \"sitar\"",
     ),
-    (
-        &["proxy_protocol", "proxy_pass", "reverse_proxy", "upstream", "trusted_proxies"],
-        "",
-        "the PROXY protocol is not spoken yet, and requests are not passed on",
-    ),
+    (&["proxy_pass", "reverse_proxy", "upstream"], "", "requests are not passed on to other servers"),
 ];
 
 /// The tables whose keys an operator may have put elsewhere.

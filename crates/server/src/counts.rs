@@ -9,6 +9,8 @@ use crate::close::{Close, PeerReason, Timeout};
 pub struct Counts {
     /// Connections accepted.
     pub accepted: u64,
+    /// Those of them that another process had accepted, and passed.
+    pub passed: u64,
     /// TLS handshakes completed.
     pub handshakes: u64,
     /// Connections that the kernel seals for.
@@ -122,8 +124,18 @@ impl Counts {
     /// Lists all counters. A counter that is missing here does not compile: neither the pattern nor
     /// the length of the array would fit.
     fn fields(&mut self) -> [(&'static str, &mut u64); LEN] {
-        let Counts { accepted, handshakes, kernel_sealed, requests, calmed, shed, refused, hashes, ends } =
-            self;
+        let Counts {
+            accepted,
+            passed,
+            handshakes,
+            kernel_sealed,
+            requests,
+            calmed,
+            shed,
+            refused,
+            hashes,
+            ends,
+        } = self;
         let Ends {
             finished,
             peer_left,
@@ -140,6 +152,7 @@ impl Counts {
         } = ends;
         [
             ("accepted", accepted),
+            ("passed", passed),
             ("handshakes", handshakes),
             ("kernel_sealed", kernel_sealed),
             ("requests", requests),

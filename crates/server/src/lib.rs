@@ -15,6 +15,7 @@ mod close;
 mod content;
 mod counts;
 mod limits;
+mod passed;
 mod peer;
 mod report;
 mod shard;
@@ -32,6 +33,7 @@ pub use access::{
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
+pub use passed::{Passed, Passing};
 pub use peer::Peer;
 pub use report::{Incident, Report};
 pub use snapshot::{

@@ -39,6 +39,9 @@ pub struct Spec {
 pub struct ListenerSpec {
     /// Their use.
     pub role: Role,
+    /// Its connections are passed by another process
+    /// ([`Listener::passed`](crate::Listener::passed)).
+    pub is_passed: bool,
     /// The peers that begin each connection with a header of the PROXY protocol
     /// ([`Listener::behind`](crate::Listener::behind)).
     pub proxies: Networks,

@@ -21,6 +21,7 @@ use crate::close::Close;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
+use crate::passed::{Passing, Shards};
 use crate::report::{Incident, Report};
 use crate::shard::Shard;
 use crate::snapshot::{ChangeError, Hosts, LatestSnapshot, Listener, Snapshot};
@@ -47,6 +48,8 @@ pub(crate) struct ShardSpec {
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) latest: LatestSnapshot,
     pub(crate) loader: Loader,
+    /// For connections that another process has accepted.
+    pub(crate) passed: Arc<Shards>,
     pub(crate) verifier: Verifier,
     /// What clients have done that they may do only now and then.
     pub(crate) throttle: Arc<Throttle>,
@@ -67,7 +70,10 @@ impl ShardSpec {
         let hosts = spec.open_hosts(hooks)?;
         let listeners = spec.listeners.iter().map(|listener| {
             let sockets = listener.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-            Ok(Listener::behind(listener.proxies.clone(), listener.role, sockets))
+            Ok(match listener.is_passed {
+                true => Listener::passed(listener.role, sockets),
+                false => Listener::behind(listener.proxies.clone(), listener.role, sockets),
+            })
         });
         let listeners = listeners.collect::<io::Result<_>>().map_err(StartError::Listeners)?;
         let tls = match &hooks.tls {
@@ -98,6 +104,7 @@ impl ShardSpec {
             false => Verifier::new(inboxes.clone(), Arc::clone(&throttle)).0,
         };
         Ok(ShardSpec {
+            passed: Shards::new(inboxes.clone()),
             inboxes,
             latest,
             loader,
@@ -193,6 +200,13 @@ impl Worker {
     /// Returns the listeners that are served.
     pub fn listeners(&self) -> Arc<[Listener]> {
         Arc::clone(&self.shards.latest.get().listeners)
+    }
+
+    /// Returns a handle to give the shards connections that another process has accepted, by one of
+    /// the [listeners](Worker::listeners).
+    #[must_use]
+    pub fn passing(&self) -> Passing {
+        Passing::new(&self.shards.passed)
     }
 
     /// Returns whether every shard turns: each is woken, and has that long to come round. For a

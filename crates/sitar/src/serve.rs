@@ -72,6 +72,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
             .into_iter()
             .map(|group| ListenerSpec {
                 role,
+                is_passed: false,
                 proxies: Networks::default(),
                 sockets: group.into_iter().map(Into::into).collect(),
             })

@@ -8,6 +8,7 @@ use sitar_site::Representation;
 
 use super::table::Table;
 use crate::access::Fingerprint;
+use crate::passed::Handed;
 use crate::snapshot::{FileKey, Snapshot};
 
 /// A message of the helper threads to a shard.
@@ -26,6 +27,8 @@ pub(crate) enum Message {
     /// A file that another shard asked for has no place among those that may be open: close some
     /// that are sent to peers which take nothing.
     FilesWanted,
+    /// A connection that another process has accepted.
+    Passed(Box<Handed>),
     /// Another snapshot, and a table of what is loaded of it already.
     Swap(Arc<Snapshot>, Table),
 }

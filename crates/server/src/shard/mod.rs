@@ -6,6 +6,8 @@ pub(crate) mod context;
 pub(crate) mod files;
 pub(crate) mod handshakes;
 mod listeners;
+mod newcomers;
+mod passed;
 mod peak;
 mod places;
 mod pressure;
@@ -20,8 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_http::h2::SharedBuffers;
-use sitar_io::{Conn, Engine, Errno, Event, Key, Ring};
-use sitar_tls::Handshake;
+use sitar_io::{Engine, Event, Key, Ring};
 
 use self::addresses::Addresses;
 use self::context::{Context, Shared};
@@ -32,6 +33,7 @@ use self::handshakes::Handshakes;
 use self::listeners::Acceptors;
 #[cfg(test)]
 pub(crate) use self::listeners::FIRST_KEY;
+use self::passed::Arrivals;
 use self::peak::Peak;
 use self::quota::Quota;
 use self::slab::{Slab, index_of};
@@ -46,7 +48,7 @@ use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
 use crate::peer::Peer;
-use crate::snapshot::{Role, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::stop::{Answering, Stage, Stop};
 use crate::tcp::Connection;
 use crate::worker::ShardSpec;
@@ -54,6 +56,7 @@ use crate::worker::ShardSpec;
 pub(crate) struct Shard<E: Engine> {
     cx: Context<E>,
     acceptors: Acceptors,
+    arrivals: Arrivals,
     connections: Slab<Connection>,
     addresses: Addresses,
     wheel: Wheel,
@@ -104,6 +107,7 @@ impl<E: Engine> Shard<E> {
         let served = Served::new(snapshot, cache, gate);
         Ok(Shard {
             acceptors,
+            arrivals: Arrivals::new(Arc::clone(&spec.passed)),
             connections: Slab::new(connections as u32),
             addresses: Addresses::new(limits.connections),
             wheel: Wheel::new(now, connections as u32),
@@ -158,6 +162,9 @@ impl<E: Engine> Shard<E> {
     /// Goes once around the loop: one wait, and all that came of it.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
         self.update_accepting();
+        if !self.arrivals.are_none() {
+            self.adopt();
+        }
         // Handshakes that are still queued go on after a look at what else has happened.
         let until = if self.cx.shared.handshakes.queue.is_empty() {
             self.next_deadline()
@@ -263,6 +270,7 @@ impl<E: Engine> Shard<E> {
                     self.begin_drain();
                 }
             }
+            Event::Adopted { key, result } => self.on_adopted(key, result),
             Event::OptSet { key, result } => {
                 self.with(key, |connection, cx| connection.on_opt_set(cx, result));
             }
@@ -273,7 +281,6 @@ impl<E: Engine> Shard<E> {
             Event::Peer { key, result } => self.on_peer(key, result.map(Peer::at)),
             Event::Closed { .. } | Event::Shutdown { .. } => {}
             // Nothing here asks for these.
-            Event::Adopted { .. } => {}
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
         }
     }
@@ -309,39 +316,6 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.ring.close(conn);
     }
 
-    fn on_accept(&mut self, conn: Conn, listener: Key) {
-        let shared = &mut self.cx.shared;
-        shared.counts.accepted += 1;
-        // A connection that cannot be served is closed by the drop of `conn`.
-        let Some((listener, is_unix)) = self.acceptors.get(listener) else {
-            return shared.counts.end(Close::Ours("a connection of no listener"));
-        };
-        let role = listener.role();
-        let handshake = match (role, &self.cx.served.snapshot.tls) {
-            (Role::Http | Role::RedirectToHttps { .. }, _) => None,
-            (Role::Https, Some(config)) => Handshake::new(config).ok(),
-            (Role::Https, None) => None,
-        };
-        if role == Role::Https && handshake.is_none() {
-            return shared.counts.end(Close::Ours("no handshake can be begun"));
-        }
-        let mut peer = is_unix.then_some(Ok(Peer::Unix));
-        let key = self.connections.insert_with(|key| {
-            shared.ring.set_key(&conn, key);
-            if peer.is_none() && shared.ring.peer(&conn).is_err() {
-                peer = Some(Err(Errno::AGAIN));
-            }
-            Connection::new(conn, listener, handshake, shared.now, &shared.limits)
-        });
-        // There are as many places as descriptors.
-        let Some(key) = key else { return shared.counts.end(Close::Shed) };
-        self.addresses.ask();
-        self.with(key, Connection::on_accept);
-        if let Some(peer) = peer {
-            self.on_peer(key, peer);
-        }
-    }
-
     fn read_inbox(&mut self) {
         for message in self.inbox.take() {
             match message {
@@ -370,6 +344,7 @@ impl<E: Engine> Shard<E> {
                     self.cx.served.cache.settled(file);
                 }
                 Message::Verified { fingerprint, is_right } => self.on_verified(fingerprint, is_right),
+                Message::Passed(handed) => self.arrivals.add(*handed),
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
                 Message::FilesWanted => self.cx.files.want(),
                 Message::Swap(next, table) => self.take_up(next, table),
@@ -429,7 +404,7 @@ impl<E: Engine> Shard<E> {
         };
         let connections = &self.connections;
         // What is accepted while accepting comes to its end is served.
-        let is_empty = connections.len() == 0 && !self.acceptors.are_open();
+        let is_empty = connections.len() == 0 && !self.acceptors.are_open() && !self.arrivals.are_expected();
         let is_over = is_empty || now >= until || asked == Stage::Aborting;
         if asked >= Stage::Stopping {
             self.drain.answering.tell(&self.stop, now, connections.len(), is_over, || {

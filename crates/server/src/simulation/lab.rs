@@ -18,6 +18,7 @@ use crate::access::verify::Verifier;
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, inherited};
 use crate::limits::{Limits, TlsOffload};
+use crate::passed::Shards;
 use crate::shard::Shard;
 use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
 use crate::stop::Stop;
@@ -267,6 +268,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let swapper = loader.clone();
     let stop = Stop::default();
     let spec = ShardSpec {
+        passed: Shards::new(vec![inbox.clone()]),
         inboxes: vec![inbox.clone()],
         latest,
         loader,

@@ -14,6 +14,7 @@ use crate::access::Throttle;
 use crate::access::verify::{Verifier, VerifyWorker};
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, LoaderWorker};
+use crate::passed::Shards;
 use crate::shard::Shard;
 use crate::snapshot::{Hosts, LatestSnapshot, Listener, Role, Snapshot};
 use crate::stop::Stop;
@@ -24,6 +25,7 @@ pub(super) struct Served {
     pub(super) shard: Shard<Sim>,
     pub(super) loader_worker: LoaderWorker,
     pub(super) verify_worker: VerifyWorker,
+    pub(super) passed: Arc<Shards>,
     pub(super) inbox: Inbox,
     pub(super) stop: Stop,
 }
@@ -57,7 +59,9 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
     );
     let throttle = Arc::<Throttle>::default();
     let (verifier, verify_worker) = Verifier::new(vec![inbox.clone()], Arc::clone(&throttle));
+    let passed = Shards::new(vec![inbox.clone()]);
     let spec = ShardSpec {
+        passed: Arc::clone(&passed),
         inboxes: vec![inbox.clone()],
         latest,
         loader,
@@ -71,5 +75,6 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         stop: stop.clone(),
         counts: Mutex::default(),
     };
-    Served { shard: Shard::new(ring, 0, &spec).unwrap(), loader_worker, verify_worker, inbox, stop }
+    let shard = Shard::new(ring, 0, &spec).unwrap();
+    Served { shard, loader_worker, verify_worker, passed, inbox, stop }
 }

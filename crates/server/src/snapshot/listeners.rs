@@ -31,6 +31,8 @@ pub struct Listener(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     role: Role,
+    /// Its connections are passed by another process; nothing is accepted by the shards.
+    is_passed: bool,
     /// The peers that say for whom they connect.
     proxies: Networks,
     /// Those of each shard; none when it serves no longer.
@@ -48,7 +50,15 @@ impl Listener {
     /// PROXY protocol, version 1 or 2, which names their client. Others send none.
     #[must_use]
     pub fn behind(proxies: Networks, role: Role, sockets: Vec<OwnedFd>) -> Listener {
-        Listener(Arc::new(Inner { role, proxies, sockets: Mutex::new(sockets) }))
+        Listener(Arc::new(Inner { role, is_passed: false, proxies, sockets: Mutex::new(sockets) }))
+    }
+
+    /// The connections of this listener are [passed](crate::Worker::passing) by another process,
+    /// which sends them to one of these sockets. No shard accepts from them.
+    #[must_use]
+    pub fn passed(role: Role, sockets: Vec<OwnedFd>) -> Listener {
+        let (proxies, sockets) = (Networks::default(), Mutex::new(sockets));
+        Listener(Arc::new(Inner { role, is_passed: true, proxies, sockets }))
     }
 
     /// Returns a listener for another use of the same sockets. The kernel sees no difference:
@@ -57,7 +67,14 @@ impl Listener {
     /// # Errors
     /// No descriptor is left.
     pub fn with_use(&self, proxies: Networks, role: Role) -> io::Result<Listener> {
-        Ok(Listener::behind(proxies, role, self.sockets()?))
+        let (is_passed, sockets) = (self.0.is_passed, Mutex::new(self.sockets()?));
+        Ok(Listener(Arc::new(Inner { role, is_passed, proxies, sockets })))
+    }
+
+    /// Returns whether its connections are passed by another process.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.0.is_passed
     }
 
     /// Returns whether proxies connect to it, of which the address has to be known.
@@ -94,12 +111,14 @@ impl Listener {
         self.lock().len()
     }
 
-    /// Returns a duplicate of a shard's socket; `None` when it serves no longer.
+    /// Returns a duplicate of the socket that a shard accepts from; `None`: it accepts from none,
+    /// or serves no longer.
     ///
     /// # Errors
     /// No descriptor is left.
     pub(crate) fn socket(&self, shard: usize) -> io::Result<Option<OwnedFd>> {
-        self.lock().get(shard).map(OwnedFd::try_clone).transpose()
+        let socket = self.lock();
+        socket.get(shard).filter(|_| !self.0.is_passed).map(OwnedFd::try_clone).transpose()
     }
 
     /// Gives its sockets up, so that the port is free when the shards have closed theirs.

@@ -219,6 +219,7 @@ impl Server {
         let spec = Spec {
             listeners: vec![ListenerSpec {
                 role,
+                is_passed: false,
                 proxies: Networks::default(),
                 sockets: vec![listener.into()],
             }],

@@ -300,6 +300,7 @@ fn small_site(folder: &Path) -> (Spec, SocketAddr) {
     let spec = Spec {
         listeners: vec![ListenerSpec {
             role: Role::Http,
+            is_passed: false,
             proxies: Networks::default(),
             sockets: vec![listener.into()],
         }],

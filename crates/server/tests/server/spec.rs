@@ -22,8 +22,10 @@ use crate::harness::{answer, get, small};
 fn write(spec: &Spec) -> Vec<(String, Vec<u8>)> {
     let Spec { listeners, site, tls, limits, offload, memory } = spec;
     let number = |number: u64| number.to_string().into_bytes();
-    let sockets =
-        listeners.iter().map(|ListenerSpec { role: _, proxies: _, sockets }| sockets.len()).sum::<usize>();
+    let sockets = listeners
+        .iter()
+        .map(|ListenerSpec { role: _, is_passed: _, proxies: _, sockets }| sockets.len())
+        .sum::<usize>();
     let mut fields = vec![("listeners".to_owned(), number(sockets as u64))];
     let mut put = |name: &str, value: Vec<u8>| fields.push((name.to_owned(), value));
     for listener in listeners {
@@ -143,6 +145,7 @@ fn read(fields: Vec<(String, Vec<u8>)>, listeners: Vec<TcpListener>) -> Spec {
                     "http" => Role::Http,
                     port => Role::RedirectToHttps { port: port.parse().unwrap() },
                 },
+                is_passed: false,
                 proxies: Networks::default(),
                 sockets: vec![socket.into()],
             })
@@ -259,7 +262,8 @@ fn it_crosses_as_text_and_bytes_and_the_worker_opens_the_rest() {
         let mut described = described(site.clone(), tls);
         let role = if has_tls { Role::Https } else { Role::Http };
         let sockets = vec![listener.try_clone().unwrap().into()];
-        described.listeners = vec![ListenerSpec { role, proxies: Networks::default(), sockets }];
+        described.listeners =
+            vec![ListenerSpec { role, is_passed: false, proxies: Networks::default(), sockets }];
         let spec = read(write(&described), vec![listener]);
         let worker = start(&spec).unwrap();
         drop((described, spec));

@@ -39,6 +39,7 @@ impl Server {
         let spec = Spec {
             listeners: vec![ListenerSpec {
                 role: Role::Http,
+                is_passed: false,
                 proxies: Networks::default(),
                 sockets: vec![listener.into()],
             }],

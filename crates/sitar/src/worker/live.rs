@@ -112,7 +112,7 @@ impl Process {
             .into_iter()
             .map(|(name, sockets)| {
                 let (role, proxies) = (name.role, name.proxies.iter().copied().collect());
-                (name, ListenerSpec { role, proxies, sockets })
+                (name, ListenerSpec { role, is_passed: false, proxies, sockets })
             })
             .unzip();
         let spec = Spec {

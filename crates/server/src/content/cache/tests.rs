@@ -47,6 +47,7 @@ impl Pair {
                 Message::FilesWanted => panic!("no file can be opened"),
                 Message::Swap(..) => panic!("a swap"),
                 Message::Verified { .. } => panic!("a verdict"),
+                Message::Passed(_) => panic!("a connection"),
             }
         }
         assert!(!waiting);

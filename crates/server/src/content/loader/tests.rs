@@ -195,7 +195,11 @@ fn loaded(inbox: &Inbox) -> Vec<(FileKey, bool)> {
     let messages = inbox.take().into_iter();
     let loaded = messages.filter_map(|message| match message {
         Message::Loaded { file, result, .. } => Some((file, result.is_ok())),
-        Message::Evict(_) | Message::FilesWanted | Message::Swap(..) | Message::Verified { .. } => None,
+        Message::Evict(_)
+        | Message::FilesWanted
+        | Message::Swap(..)
+        | Message::Verified { .. }
+        | Message::Passed(_) => None,
     });
     loaded.collect()
 }

@@ -65,6 +65,12 @@ impl Connection {
         self.io.end_hold(&mut cx.shared)
     }
 
+    /// Bytes that another process has received on this connection, the first ones.
+    pub(crate) fn on_first<E: Engine>(&mut self, cx: &mut Context<E>, bytes: &[u8]) -> Result<(), Close> {
+        self.io.put_wire_aside(&mut cx.shared, bytes)?;
+        self.go_on(cx)
+    }
+
     #[cfg(test)]
     pub(crate) fn peer(&self) -> Option<Peer> {
         self.io.peer()

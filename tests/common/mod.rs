@@ -106,7 +106,8 @@ impl Server {
         let listeners = listeners.take_while(|line| !line.starts_with("  engine "));
         let end = format!(" ({role})");
         let addresses = listeners.filter_map(|line| line.strip_suffix(&end)?.split_whitespace().last());
-        let addresses = addresses.filter(|address| !address.starts_with("unix:"));
+        let addresses =
+            addresses.filter(|address| !address.starts_with("unix:") && !address.starts_with("passed:"));
         addresses.map(|address| address.parse().unwrap()).collect()
     }
 

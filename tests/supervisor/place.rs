@@ -34,8 +34,10 @@ impl Place {
         place.write("site/index.html", "<!doctype html><title>A site</title>");
         place.write("site/name.txt", NAME);
         let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned(), "pass.test".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         place.write("certificate.pem", certificate.pem());
         place.write("certificate.key", key.serialize_pem());
         place.configure("");

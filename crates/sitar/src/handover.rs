@@ -159,6 +159,8 @@ pub(crate) struct ListenerName {
     /// The listener with the same sockets that it takes the place of.
     pub(crate) of: Option<u64>,
     pub(crate) role: Role,
+    /// Its connections are passed by another process.
+    pub(crate) is_passed: bool,
     /// The proxies that send a header of the PROXY protocol.
     pub(crate) proxies: Vec<Network>,
 }
@@ -186,6 +188,7 @@ pub(crate) fn serve<'l>(
             "number": name.number,
             "of": name.of,
             "role": role,
+            "passed": name.is_passed,
             "port": port,
             "proxies": proxies,
             "sockets": sockets.len(),
@@ -209,7 +212,9 @@ pub(crate) fn read_serve(message: crate::channel::Message) -> Option<(u64, Vec<S
         let count = usize::try_from(number("sockets")?).ok()?;
         let proxies = listener.get("proxies")?.as_array()?.iter();
         let proxies = proxies.map(|text| Network::parse(text.as_str()?).ok()).collect::<Option<_>>()?;
-        let name = ListenerName { number: number("number")?, of: number("of"), role, proxies };
+        let is_passed = listener.get("passed")?.as_bool()?;
+        let (number, of) = (number("number")?, number("of"));
+        let name = ListenerName { number, of, role, is_passed, proxies };
         Some((name, descriptors.by_ref().take(count).collect()))
     });
     let listeners = listeners.collect::<Option<_>>()?;

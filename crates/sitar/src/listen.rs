@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::settings::Address;
 
 pub use self::endpoint::Endpoint;
-pub(crate) use self::endpoint::UNIX;
+pub(crate) use self::endpoint::{PASSED, UNIX};
 
 /// Bytes that TCP takes of an answer beyond what it can send now. A socket has room again below
 /// half of them, and then for a whole send buffer.

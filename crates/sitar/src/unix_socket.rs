@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Admin,
     /// A listener's.
     Listener,
+    /// That of a listener whose connections another process passes.
+    Passing,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
         match self {
             Purpose::Admin => "the admin socket",
             Purpose::Listener => "the Unix socket",
+            Purpose::Passing => "the socket for passed connections",
         }
     }
 
@@ -43,7 +46,15 @@ impl Purpose {
     fn folder_mode(self) -> &'static str {
         match self {
             Purpose::Admin => "0700",
-            Purpose::Listener => "0755",
+            Purpose::Listener | Purpose::Passing => "0755",
+        }
+    }
+
+    /// Returns the kind of its connections.
+    fn kind(self) -> SocketType {
+        match self {
+            Purpose::Admin | Purpose::Listener => SocketType::STREAM,
+            Purpose::Passing => SocketType::SEQPACKET,
         }
     }
 }
@@ -119,7 +130,7 @@ pub(crate) fn address(purpose: Purpose, path: &Path) -> Result<SocketAddrUnix, E
     SocketAddrUnix::new(path).map_err(|errno| refused().cause(io::Error::from(errno)))
 }
 
-/// Binds a stream socket at a path and listens, with these permissions of its file and a queue of
+/// Binds a socket at a path and listens, with these permissions of its file and a queue of
 /// that length.
 ///
 /// # Errors
@@ -137,12 +148,12 @@ pub(crate) fn listen(
     let _lock = lock(path);
     clear(purpose, path, &address)?;
     let flags = match purpose {
-        Purpose::Admin => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Purpose::Admin | Purpose::Passing => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         // io_uring waits for connections itself, and not on a socket that does not block.
         Purpose::Listener => SocketFlags::CLOEXEC,
     };
     let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed)?;
+        rustix::net::socket_with(AddressFamily::UNIX, purpose.kind(), flags, None).map_err(failed)?;
     let mode = Mode::from_raw_mode(mode);
     // The file is made with the permissions of the socket, less the umask.
     let _ = rustix::fs::fchmod(&socket, mode);
@@ -195,7 +206,7 @@ fn clear(purpose: Purpose, path: &Path, address: &SocketAddrUnix) -> Result<(), 
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(explain(purpose, path, errno)),
         },
-        There::Live if purpose == Purpose::Listener => Err(cannot(purpose, path)
+        There::Live if purpose != Purpose::Admin => Err(cannot(purpose, path)
             .cause("another program listens there")
             .hint("see which one: ss -xlp")
             .hint("or take another path")),
@@ -228,7 +239,7 @@ fn look(purpose: Purpose, path: &Path, address: &SocketAddrUnix) -> Result<There
             .hint("take another path, or remove the file"));
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, purpose.kind(), flags, None)
         .map_err(|errno| explain(purpose, path, errno))?;
     match rustix::net::connect(&probe, address) {
         Err(Errno::CONNREFUSED) => Ok(There::Stale),

@@ -8,7 +8,7 @@ use super::networks;
 use super::problems::{Problems, quoted};
 use super::section::Section;
 use super::{ListenerConfig, ListenerRole, Place};
-use crate::listen::UNIX;
+use crate::listen::{PASSED, UNIX};
 use crate::settings::{Listen, ListenError, PORT_HTTP, PORT_HTTPS, SocketName};
 use crate::unix_socket::PATH_MAX;
 
@@ -28,7 +28,8 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
     let mut count = 0;
     let mut listeners = Vec::with_capacity(sections.len());
     for section in sections {
-        let (mut addresses, mut sockets, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+        let (mut paths, mut passed) = (Vec::new(), Vec::new());
         if !section.has("address") {
             let hint = "for example: address = \":443\"";
             problems.add_with(&section.place, "[[listen]] has no address", hint);
@@ -54,9 +55,13 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
                     }
                 }
                 Wanted::Path(path) => {
-                    let name = format!("{UNIX}{}", path.display());
-                    if claim_name(&mut named, name, &address.place, problems) {
+                    if claim_path(&mut named, UNIX, &path, &address.place, problems) {
                         paths.push(path);
+                    }
+                }
+                Wanted::Passed(path) => {
+                    if claim_path(&mut named, PASSED, &path, &address.place, problems) {
+                        passed.push(path);
                     }
                 }
             }
@@ -64,8 +69,14 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
         let role = role(section, is_plain, problems);
         let mode = mode(section, problems);
         let proxies = networks::read("proxy_protocol", section, problems);
+        if let (Some(entry), false) = (section.entry("proxy_protocol"), passed.is_empty()) {
+            let hint = "take it out, or give the address a [[listen]] of its own: the peer of a passed \
+                        connection is the one that the kernel names";
+            let what = "'proxy_protocol' is not for passed connections";
+            problems.add_with(&entry.place, what, hint);
+        }
         let place = section.place.clone();
-        listeners.push(ListenerConfig { place, addresses, sockets, paths, mode, proxies, role });
+        listeners.push(ListenerConfig { place, addresses, sockets, paths, passed, mode, proxies, role });
     }
     if !listeners.iter().any(|listener| listener.role == ListenerRole::Https) {
         for section in sections {
@@ -90,6 +101,7 @@ pub(super) fn default(place: &Place, is_plain: bool, has_files: bool, port: Opti
         addresses: vec![if has_files { Listen::Port(port) } else { Listen::Localhost(port) }],
         sockets: Vec::new(),
         paths: Vec::new(),
+        passed: Vec::new(),
         mode: None,
         proxies: Vec::new(),
         role: if is_plain { ListenerRole::Plain } else { ListenerRole::Https },
@@ -118,11 +130,15 @@ enum Wanted {
     Address(Listen),
     Socket(SocketName),
     Path(PathBuf),
+    Passed(PathBuf),
 }
 
 fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Wanted> {
     if let Some(path) = text.trim_matches(' ').strip_prefix(UNIX) {
-        return unix(path, place, problems).map(Wanted::Path);
+        return unix(UNIX, path, place, problems).map(Wanted::Path);
+    }
+    if let Some(path) = text.trim_matches(' ').strip_prefix(PASSED) {
+        return unix(PASSED, path, place, problems).map(Wanted::Passed);
     }
     let wanted = match SocketName::of_address(text) {
         Some(name) => name.map(Wanted::Socket),
@@ -145,12 +161,13 @@ fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Wanted> {
 }
 
 /// Returns the path of a Unix socket: as it is written, or relative to the folder of the file.
-fn unix(path: &str, place: &Place, problems: &mut Problems) -> Option<PathBuf> {
-    let hint = "for example: address = \"unix:/run/sitar/http.sock\"";
+fn unix(kind: &str, path: &str, place: &Place, problems: &mut Problems) -> Option<PathBuf> {
+    let name = if kind == PASSED { "pass" } else { "http" };
+    let hint = format!("for example: address = \"{kind}/run/sitar/{name}.sock\"");
     let whole = place.file.parent().unwrap_or(Path::new("")).join(path);
     let len = whole.as_os_str().len();
     if path.is_empty() || path.contains('\0') {
-        problems.add_with(place, "behind unix: stands the path of a socket", hint);
+        problems.add_with(place, format!("behind {kind} stands the path of a socket"), hint);
         return None;
     }
     if len > PATH_MAX {
@@ -172,11 +189,30 @@ fn mode(section: &Section, problems: &mut Problems) -> Option<u32> {
         let what = format!("invalid value {} for 'mode': expected permissions in octal", quoted(text));
         problems.add_with(place, what, "for example: mode = \"0660\"");
     }
-    if !section.texts("address").iter().any(|address| address.text.trim_matches(' ').starts_with(UNIX)) {
+    let is_unix = |text: &str| text.starts_with(UNIX) || text.starts_with(PASSED);
+    if !section.texts("address").iter().any(|address| is_unix(address.text.trim_matches(' '))) {
         let hint = "take it out, or add an address: \"unix:/run/sitar/http.sock\"";
         problems.add_with(&entry.place, "'mode' is for Unix sockets, and no address is one", hint);
     }
     mode
+}
+
+/// Adds the path of a socket to those in use, whatever it is for. Returns whether the listener
+/// needs it.
+fn claim_path(
+    named: &mut Vec<(String, Place)>,
+    kind: &str,
+    path: &Path,
+    place: &Place,
+    problems: &mut Problems,
+) -> bool {
+    let other = format!("{}{}", if kind == UNIX { PASSED } else { UNIX }, path.display());
+    if let Some((_, earlier)) = named.iter().find(|(name, _)| *name == other) {
+        let what = format!("the path {} is there twice", quoted(&path.display().to_string()));
+        problems.add_with(place, what, format!("the other one is at {earlier}"));
+        return false;
+    }
+    claim_name(named, format!("{kind}{}", path.display()), place, problems)
 }
 
 /// Adds the name of a socket to those in use. Returns whether the listener needs it.

@@ -108,14 +108,17 @@ pub struct Place {
 pub struct ListenerConfig {
     /// The place of its header; of the file where the default listener has none.
     pub place: Place,
-    /// The addresses; with `sockets` and `paths`, never empty. [`Listen::Port`] is every address of
-    /// the machine here, IPv6 and IPv4, whatever the certificates are.
+    /// The addresses; with `sockets`, `paths` and `passed`, never empty. [`Listen::Port`] is every
+    /// address of the machine here, IPv6 and IPv4, whatever the certificates are.
     pub addresses: Vec<Listen>,
     /// The sockets that systemd passes.
     pub sockets: Vec<SocketName>,
     /// The paths of Unix sockets.
     pub paths: Vec<PathBuf>,
-    /// The permissions of these; `None`: those of [`ListenerConfig::MODE`].
+    /// The paths of Unix sockets over which another process passes connections.
+    pub passed: Vec<PathBuf>,
+    /// The permissions of these; `None`: those of [`ListenerConfig::MODE`] and
+    /// [`ListenerConfig::PASSED_MODE`].
     pub mode: Option<u32>,
     /// The proxies that send a header of the PROXY protocol.
     pub proxies: Vec<Network>,
@@ -126,6 +129,8 @@ pub struct ListenerConfig {
 impl ListenerConfig {
     /// The permissions of a Unix socket of which the file does not say any.
     pub const MODE: u32 = 0o660;
+    /// The same where connections are passed.
+    pub const PASSED_MODE: u32 = 0o600;
 }
 
 /// What a listener serves.

@@ -14,7 +14,7 @@ use super::{
     AccessConfig, Certificates, ListenerConfig, ListenerRole, Pages, RateConfig, SiteConfig, SiteContent,
     keys,
 };
-use crate::listen::UNIX;
+use crate::listen::{PASSED, UNIX};
 use crate::settings::merge::ValueOrigin;
 use crate::settings::values::Word;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName, definitions};
@@ -133,7 +133,9 @@ impl Lines {
         self.header("[[listen]]", &place);
         let addresses = listener.addresses.iter().map(|listen| address(*listen));
         let paths = listener.paths.iter().map(|path| format!("{UNIX}{}", path.display()));
+        let passed = listener.passed.iter().map(|path| format!("{PASSED}{}", path.display()));
         let all = addresses.chain(listener.sockets.iter().map(SocketName::address)).chain(paths);
+        let all = all.chain(passed);
         let texts: Vec<String> = all.map(|text| quoted(&text)).collect();
         let of = |name: &str| section.map_or_else(|| DEFAULT.to_owned(), |section| origin(section, name));
         self.value("address", &list(&texts), &of("address"));

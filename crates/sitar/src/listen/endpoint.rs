@@ -14,12 +14,16 @@ use rustix::net::SocketAddrUnix;
 pub enum Endpoint {
     /// An address of TCP.
     Tcp(SocketAddr),
+    /// The path of a Unix socket over which another process passes connections.
+    Passed(PathBuf),
     /// The path of a Unix socket; `@` begins a name that is no path (unix(7), abstract).
     Unix(PathBuf),
 }
 
 /// Begins the path of a Unix socket.
 pub(crate) const UNIX: &str = "unix:";
+/// Begins the path of a Unix socket over which connections are passed.
+pub(crate) const PASSED: &str = "passed:";
 
 impl Endpoint {
     /// Returns that of a Unix socket; `None`: it has no name, or one that is no text.
@@ -36,7 +40,7 @@ impl Endpoint {
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Endpoint::Tcp(address) => Some(*address),
-            Endpoint::Unix(_) => None,
+            Endpoint::Unix(_) | Endpoint::Passed(_) => None,
         }
     }
 }
@@ -46,6 +50,7 @@ impl fmt::Display for Endpoint {
         match self {
             Endpoint::Tcp(address) => address.fmt(f),
             Endpoint::Unix(path) => write!(f, "{UNIX}{}", crate::error::printable(path)),
+            Endpoint::Passed(path) => write!(f, "{PASSED}{}", crate::error::printable(path)),
         }
     }
 }
@@ -54,9 +59,10 @@ impl FromStr for Endpoint {
     type Err = std::net::AddrParseError;
 
     fn from_str(text: &str) -> Result<Endpoint, Self::Err> {
-        match text.strip_prefix(UNIX) {
-            Some(path) => Ok(Endpoint::Unix(path.into())),
-            None => text.parse().map(Endpoint::Tcp),
+        match (text.strip_prefix(UNIX), text.strip_prefix(PASSED)) {
+            (Some(path), _) => Ok(Endpoint::Unix(path.into())),
+            (None, Some(path)) => Ok(Endpoint::Passed(path.into())),
+            (None, None) => text.parse().map(Endpoint::Tcp),
         }
     }
 }
@@ -67,7 +73,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for text in ["127.0.0.1:443", "[::1]:8443", "unix:/run/sitar/http.sock", "unix:@name"] {
+        for text in [
+            "127.0.0.1:443",
+            "[::1]:8443",
+            "unix:/run/sitar/http.sock",
+            "unix:@name",
+            "passed:/run/sitar/pass.sock",
+        ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         assert!("example.com:443".parse::<Endpoint>().is_err());

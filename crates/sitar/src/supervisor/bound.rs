@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sitar_server::Role;
@@ -15,7 +15,7 @@ use crate::listen::{self, Endpoint};
 use crate::serve::cannot_start_a_thread;
 use crate::settings::{Address, Listen, Security};
 use crate::systemd::Passed;
-use crate::unix_socket;
+use crate::unix_socket::{self, Purpose};
 
 /// An address that is listened on.
 #[derive(Clone)]
@@ -55,12 +55,12 @@ impl Bound {
         has_file: bool,
         number: u64,
     ) -> Bound {
-        let name = ListenerName { number, of: None, role: Role::Http, proxies: Vec::new() };
+        let is_passed = matches!(&address, Endpoint::Passed(_));
+        let name = ListenerName { number, of: None, role: Role::Http, is_passed, proxies: Vec::new() };
         let file = match &address {
-            Endpoint::Unix(path) if has_file => {
-                // Where it is gone, nothing is to be removed.
-                unix_socket::of_listening(unix_socket::Purpose::Listener, path).ok()
-            }
+            // Where it is gone, nothing is to be removed.
+            Endpoint::Unix(path) if has_file => unix_socket::of_listening(Purpose::Listener, path).ok(),
+            Endpoint::Passed(path) if has_file => unix_socket::of_listening(Purpose::Passing, path).ok(),
             _ => None,
         };
         let file = file.map(|file| {
@@ -109,7 +109,8 @@ pub(super) fn addresses(config: &Config) -> Vec<(&ListenerConfig, Address)> {
 /// Returns how many listeners a configuration needs, as far as it tells: of the sockets with one
 /// name there may be several.
 pub(super) fn count(config: &Config) -> usize {
-    let others = |listener: &ListenerConfig| listener.sockets.len() + listener.paths.len();
+    let others =
+        |listener: &ListenerConfig| listener.sockets.len() + listener.paths.len() + listener.passed.len();
     addresses(config).len() + config.listeners.iter().map(others).sum::<usize>()
 }
 
@@ -196,12 +197,15 @@ fn named<'c>(
             },
         });
     }
-    for path in &listener.paths {
-        let wanted = Endpoint::Unix(path.clone());
+    for (purpose, path) in paths(listener) {
+        let wanted = match purpose {
+            Purpose::Passing => Endpoint::Passed(path.clone()),
+            _ => Endpoint::Unix(path.clone()),
+        };
         found.push(match take(left, &wanted) {
             Some(old) => Found::old(listener, old),
             None => {
-                let bound = bind_path(listener, path, shards);
+                let bound = bind_path(listener, purpose, path, shards);
                 let (sockets, file) =
                     bound.map_err(|error| vec![config::problem(&listener.place, &error)])?;
                 let sockets = FoundSockets::New(sockets, Some(file));
@@ -212,14 +216,26 @@ fn named<'c>(
     Ok(found)
 }
 
+/// Returns the Unix sockets of a listener that are made at a path, and what each is for.
+fn paths(listener: &ListenerConfig) -> impl Iterator<Item = (Purpose, &PathBuf)> {
+    let own = listener.paths.iter().map(|path| (Purpose::Listener, path));
+    own.chain(listener.passed.iter().map(|path| (Purpose::Passing, path)))
+}
+
+/// Returns the permissions of such a socket.
+fn mode(listener: &ListenerConfig, purpose: Purpose) -> u32 {
+    let usual = if purpose == Purpose::Passing { ListenerConfig::PASSED_MODE } else { ListenerConfig::MODE };
+    listener.mode.unwrap_or(usual)
+}
+
 /// Binds a Unix socket, of which each shard gets a duplicate: it has one queue.
 fn bind_path(
     listener: &ListenerConfig,
+    purpose: Purpose,
     path: &Path,
     shards: NonZeroU16,
 ) -> Result<(Vec<OwnedFd>, unix_socket::Place), Error> {
-    let mode = listener.mode.unwrap_or(ListenerConfig::MODE);
-    let purpose = unix_socket::Purpose::Listener;
+    let mode = mode(listener, purpose);
     let (socket, file) = unix_socket::listen(purpose, path, mode, listen::BACKLOG)?;
     let sockets = (0..shards.get()).map(|_| socket.try_clone()).collect::<Result<_, _>>();
     Ok((sockets.map_err(cannot_start_a_thread)?, file))
@@ -255,8 +271,13 @@ impl<'c> Found<'c> {
         };
         let (of, sockets, file) = match sockets {
             FoundSockets::Old(old) => {
-                if let (Some(file), false) = (&old.file, listener.paths.is_empty()) {
-                    file.set_mode(listener.mode.unwrap_or(ListenerConfig::MODE));
+                let purpose = match &old.wanted {
+                    Endpoint::Unix(_) => Some(Purpose::Listener),
+                    Endpoint::Passed(_) => Some(Purpose::Passing),
+                    Endpoint::Tcp(_) => None,
+                };
+                if let (Some(file), Some(purpose)) = (&old.file, purpose) {
+                    file.set_mode(mode(listener, purpose));
                 }
                 if old.name.role == role && old.name.proxies == listener.proxies {
                     return old;
@@ -266,7 +287,8 @@ impl<'c> Found<'c> {
             FoundSockets::New(sockets, file) => (None, Arc::new(sockets), file.map(Arc::new)),
         };
         *last += 1;
-        let name = ListenerName { number: *last, of, role, proxies: listener.proxies.clone() };
+        let is_passed = matches!(&wanted, Endpoint::Passed(_));
+        let name = ListenerName { number: *last, of, role, is_passed, proxies: listener.proxies.clone() };
         Bound { wanted, address, name, sockets, file }
     }
 }
@@ -298,8 +320,8 @@ pub(super) fn try_addresses(config: &Config) -> Result<(), Vec<Problem>> {
         }
     }
     for listener in &config.listeners {
-        for path in &listener.paths {
-            if let Err(error) = unix_socket::check(unix_socket::Purpose::Listener, path) {
+        for (purpose, path) in paths(listener) {
+            if let Err(error) = unix_socket::check(purpose, path) {
                 problems.push(config::problem(&listener.place, &error));
             }
         }

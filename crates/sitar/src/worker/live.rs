@@ -38,7 +38,7 @@ pub(super) struct Live {
     pub(super) warnings: Vec<Warning>,
     /// Why sites cannot be used as they are now; what was served from them before still is.
     failing: BTreeMap<SourceId, String>,
-    listeners: BTreeMap<u64, Listener>,
+    pub(super) listeners: BTreeMap<u64, Listener>,
     /// The watcher of all this; others that are still ending are not listened to.
     watcher: Arc<Control>,
 }
@@ -112,7 +112,8 @@ impl Process {
             .into_iter()
             .map(|(name, sockets)| {
                 let (role, proxies) = (name.role, name.proxies.iter().copied().collect());
-                (name, ListenerSpec { role, is_passed: false, proxies, sockets })
+                let is_passed = name.is_passed;
+                (name, ListenerSpec { role, is_passed, proxies, sockets })
             })
             .unzip();
         let spec = Spec {
@@ -167,6 +168,7 @@ impl Process {
         });
         self.watch(sources, control)?;
         self.started(&worker);
+        self.receive_passed(&worker);
         Ok(running)
     }
 
@@ -241,6 +243,7 @@ impl Process {
             watcher: Arc::clone(&control),
         };
         drop(guard);
+        self.receive_passed(worker);
         if let Err(error) = self.watch(sources, control) {
             say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
         }
@@ -332,6 +335,7 @@ fn named(listeners: Vec<Served>, known: &BTreeMap<u64, Listener>) -> std::io::Re
         let listener = match (known.get(&name.number), name.of.and_then(|of| known.get(&of))) {
             (Some(same), _) => same.clone(),
             (None, Some(other)) => other.with_use(name.proxies.iter().copied().collect(), name.role)?,
+            (None, None) if name.is_passed => Listener::passed(name.role, sockets),
             (None, None) => Listener::behind(name.proxies.iter().copied().collect(), name.role, sockets),
         };
         Ok((name.number, listener))

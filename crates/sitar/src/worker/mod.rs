@@ -12,6 +12,7 @@ mod containment;
 mod keys;
 mod live;
 mod opened;
+mod passed;
 mod process;
 
 use std::io;

@@ -17,6 +17,7 @@ use super::containment::Contained;
 use super::keys::{Keys, check_client_cas, read_client_cas};
 use super::live::{Live, Pending};
 use super::opened::{self, Refused};
+use super::passed::Receivers;
 use crate::channel::{Channel, Limits, Line, Question};
 use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
@@ -48,6 +49,7 @@ pub(super) struct Process {
     live: Mutex<Option<Live>>,
     has_ended: Arc<AtomicBool>,
     telling: Mutex<Option<Telling>>,
+    receivers: Mutex<Receivers>,
     /// The supervisor was asked to start a worker in the place of this one.
     is_to_go: AtomicBool,
 }
@@ -68,6 +70,7 @@ impl Process {
             live: Mutex::default(),
             has_ended: Arc::default(),
             telling: Mutex::default(),
+            receivers: Mutex::default(),
             is_to_go: AtomicBool::new(false),
         }
     }
@@ -82,9 +85,7 @@ impl Process {
                     self.answer(question.number, &Value::Null);
                 }
                 "drain" => {
-                    if let Some(worker) = self.worker.get() {
-                        worker.drain();
-                    }
+                    self.drain();
                     self.answer(question.number, &Value::Null);
                 }
                 // What may take its time holds up nothing else.
@@ -101,11 +102,26 @@ impl Process {
         if let Err(error) = ended {
             say(&format_args!("sitar: the supervisor is not understood: {error}"));
         }
-        match self.worker.get() {
-            Some(worker) => worker.drain(),
-            None => {
-                let _ = self.started.try_send(None);
-            }
+        self.drain();
+        if self.worker.get().is_none() {
+            let _ = self.started.try_send(None);
+        }
+    }
+
+    /// Lets connections end, and takes no more.
+    fn drain(&self) {
+        if let Some(worker) = self.worker.get() {
+            worker.drain();
+        }
+        lock(&self.receivers).leave();
+    }
+
+    /// Receives the connections that are passed by way of what is served.
+    pub(super) fn receive_passed(&self, worker: &Worker) {
+        let live = self.live();
+        let mut receivers = lock(&self.receivers);
+        if let Some(live) = &*live {
+            receivers.replace(worker, &live.listeners);
         }
     }
 
@@ -248,6 +264,7 @@ impl Process {
             return;
         };
         worker.stop();
+        lock(&self.receivers).leave();
         let drain = self.live().as_ref().map_or(0, |live| live.config.settings.stop_seconds);
         lock(&self.telling).get_or_insert_with(|| Telling::start(worker, seconds(drain), &self.has_ended));
     }

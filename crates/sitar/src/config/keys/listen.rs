@@ -26,7 +26,8 @@ pub(crate) static LISTEN: Table = Table {
                   `\"[2001:db8::1]:443\"` are one each. `\"systemd:https\"` stands for the sockets that \
                   systemd passes whose units have `FileDescriptorName=https`. \
                   `\"unix:/run/sitar/http.sock\"` is a Unix socket, whose path may be relative to the \
-                  folder of the file. Required.",
+                  folder of the file. `\"passed:/run/sitar/pass.sock\"` is one over which another process, \
+                  as a router by server name, passes connections that it has accepted. Required.",
             ..KEY
         },
         Key {
@@ -49,7 +50,8 @@ pub(crate) static LISTEN: Table = Table {
             form: Form::Text,
             default: Some("\"0660\""),
             example: "\"0666\"",
-            doc: "Permissions of the Unix sockets among the addresses, in octal.",
+            doc: "Permissions of the Unix sockets among the addresses, in octal. Without it those for \
+                  passed connections have `\"0600\"`.",
             ..KEY
         },
         Key {

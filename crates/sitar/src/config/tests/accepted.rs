@@ -96,6 +96,7 @@ fn every_key_has_its_effect() {
     let paths: Vec<_> =
         config.listeners.iter().map(|listener| (&listener.paths[..], listener.mode)).collect();
     assert_eq!(paths, [(&[][..], None), (&[], None), (&[at("run/http.sock")], Some(0o666)), (&[], None)]);
+    assert_eq!(config.listeners[1].passed, [at("run/pass.sock")]);
     let proxies: Vec<String> = config.listeners[2].proxies.iter().map(ToString::to_string).collect();
     assert_eq!(proxies, ["10.0.0.0/8", "2001:db8::1", "unix"]);
     assert!(config.listeners[0].proxies.is_empty());

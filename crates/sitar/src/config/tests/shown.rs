@@ -64,7 +64,7 @@ fn every_key_is_shown_with_its_origin() {
         "memory = \"1 GiB\" # sitar.toml:13:1",
         "trusted_proxies = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:21:1",
         "[[listen]] # sites.d/a.toml:1:1",
-        "address = [\":80\", \"systemd:http\", \"systemd:http 2\"] # sitar.toml:32:1",
+        "address = [\":80\", \"systemd:http\", \"systemd:http 2\", \"passed:run/pass.sock\"] # sitar.toml:32:1",
         "redirect = \"https\" # sitar.toml:33:1",
         "proxy_protocol = [\"10.0.0.0/8\", \"2001:db8::1\", \"unix\"] # sitar.toml:39:1",
         "pages.500 = \"500.html\" # sitar.toml:26:11",

@@ -22,6 +22,7 @@ fn listener(names: &[&str]) -> ListenerConfig {
         addresses: Vec::new(),
         sockets: names.iter().map(|text| name(text)).collect(),
         paths: Vec::new(),
+        passed: Vec::new(),
         mode: None,
         proxies: Vec::new(),
         role: ListenerRole::Https,

@@ -191,7 +191,7 @@ impl Program {
             }
             Event::AcceptEnded { .. } => self.accepting = None,
             Event::Adopted { key: ADOPTED, result: Ok(conn) } if self.rng.chance(500) => {
-                self.ring.close(conn)
+                self.ring.close(conn);
             }
             Event::Adopted { key: ADOPTED, .. } => {}
             Event::Recv { key, buf } => self.received(key, buf),

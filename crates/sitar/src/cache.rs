@@ -60,9 +60,9 @@ impl Cache {
         Some(format!("{}-{}{ENDING}", self.prefix, short(&text)))
     }
 
-    /// Returns the names of the files of all sites of a configuration.
-    pub(crate) fn names(&self, config: &Config) -> Vec<String> {
-        config.sites.iter().filter_map(|site| self.name(site)).collect()
+    /// Returns the names of the files of sites.
+    pub(crate) fn names(&self, sites: &[&SiteConfig]) -> Vec<String> {
+        sites.iter().filter_map(|site| self.name(site)).collect()
     }
 
     /// Opens the folder.

@@ -198,7 +198,7 @@ impl Supervisor {
             let (live, changed) = self.with_changes();
             let cache = Cache::of(&live.config);
             let now = Instant::now();
-            let cleans_at = cleaning.follow(live.generation, &live.config, now);
+            let cleans_at = cleaning.follow(live.generation, &live.config, &encoded(&live), now);
             let next = {
                 let mut state = lock(&self.packing.state);
                 if state.is_ended {
@@ -279,6 +279,13 @@ impl Supervisor {
         let attach = |place: &usize| worker.attach(live.generation, *place, &file).is_ok();
         places.iter().filter(|place| !attach(place)).count() == 0
     }
+}
+
+/// Returns the sites that have encodings in the cache, or will have some once they can be served.
+fn encoded(live: &Live) -> Vec<&SiteConfig> {
+    let is_pack = |place: usize| live.sites.get(place).is_some_and(|facts| facts.kind == SiteKind::Pack);
+    let sites = live.config.sites.iter().enumerate().filter(|(place, _)| !is_pack(*place));
+    sites.map(|(_, site)| site).collect()
 }
 
 #[cfg(test)]

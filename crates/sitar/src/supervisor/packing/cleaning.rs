@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::plan::RETRY;
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Config, SiteConfig};
 
 /// Folders that may wait to be cleaned at a time.
 const FOLDERS_MAX: usize = 16;
@@ -21,9 +21,15 @@ pub(super) struct Cleaning {
 }
 
 impl Cleaning {
-    /// Removes, once for each configuration, the files that it does not use. Returns when that is
+    /// Removes, once for each configuration, the files of all but these sites. Returns when that is
     /// to be tried again, where another server writes.
-    pub(super) fn follow(&mut self, generation: u64, config: &Config, now: Instant) -> Option<Instant> {
+    pub(super) fn follow(
+        &mut self,
+        generation: u64,
+        config: &Config,
+        sites: &[&SiteConfig],
+        now: Instant,
+    ) -> Option<Instant> {
         if self.generation != generation {
             self.generation = generation;
             for cache in Cache::all(config) {
@@ -38,7 +44,7 @@ impl Cleaning {
             return self.again;
         }
         let current = Cache::of(config);
-        self.left.retain(|cache| !clean(cache, config, current.as_ref()));
+        self.left.retain(|cache| !clean(cache, sites, current.as_ref()));
         self.again = (!self.left.is_empty()).then(|| now + RETRY);
         if self.left.is_empty() {
             // The others are clean, and nothing is written there.
@@ -49,14 +55,14 @@ impl Cleaning {
 }
 
 /// Cleans a folder. Returns whether that is done.
-fn clean(cache: &Cache, config: &Config, current: Option<&Cache>) -> bool {
+fn clean(cache: &Cache, sites: &[&SiteConfig], current: Option<&Cache>) -> bool {
     // One that is not there, or is another user's, has no files of this server.
     let Ok(folder) = cache.open() else { return true };
     let in_use = current.and_then(|current| Some((current, current.open().ok()?)));
     let in_use = in_use.filter(|(_, current)| current.is_same(&folder)).map(|(current, _)| current);
     match (folder.lock(), in_use) {
         (Ok(None), _) => return false,
-        (Ok(Some(locked)), Some(current)) => drop(locked.tidy(&current.names(config), "")),
+        (Ok(Some(locked)), Some(current)) => drop(locked.tidy(&current.names(sites), "")),
         (Ok(Some(locked)), None) => locked.clear(),
         // A file system that is read-only now: what is there stays.
         (Err(_), _) => {}
@@ -78,7 +84,7 @@ mod tests {
         let text = format!("[server]\ncompress = {is_on}\ncache = \"{cache}\"\n[[site]]\nroot = \"site\"\n");
         fs::write(&file, text).unwrap();
         let (config, _) = crate::config::read_with_texts(&file, &[], None).unwrap();
-        let name = Cache::all(&config)[0].names(&config).remove(0);
+        let name = Cache::all(&config)[0].name(&config.sites[0]).unwrap();
         (config, name)
     }
 
@@ -106,25 +112,29 @@ mod tests {
         let other = "0000-0000.encodings";
         let fill = |cache: &str| [&name, &gone, other].map(|name| write(place, cache, name));
         fill("a");
-        assert_eq!(cleaning.follow(1, &on, now), None);
+        assert_eq!(cleaning.follow(1, &on, &[&on.sites[0]], now), None);
         let mut expected = [name.clone(), other.to_owned()];
         expected.sort();
         assert_eq!(left(place, "a"), expected, "those of the sites, and of others, stay");
         fill("a");
-        assert_eq!(cleaning.follow(1, &on, now), None);
+        assert_eq!(cleaning.follow(1, &on, &[&on.sites[0]], now), None);
         assert_eq!(left(place, "a").len(), 3, "once");
         // By another name it is the same folder.
         std::os::unix::fs::symlink("a", place.join("b")).unwrap();
         let (same, _) = config(place, "b", true);
-        assert_eq!(cleaning.follow(2, &same, now), None);
+        assert_eq!(cleaning.follow(2, &same, &[&same.sites[0]], now), None);
         assert_eq!(left(place, "a"), expected);
         // Elsewhere: the folder before is cleaned.
         let (moved, _) = config(place, "c", true);
-        assert_eq!(cleaning.follow(3, &moved, now), None);
+        assert_eq!(cleaning.follow(3, &moved, &[&moved.sites[0]], now), None);
         assert_eq!(left(place, "a"), [other]);
         fill("c");
+        // As when its site has become a pack.
+        assert_eq!(cleaning.follow(4, &moved, &[], now), None);
+        assert_eq!(left(place, "c"), [other]);
+        fill("c");
         let (off, _) = config(place, "c", false);
-        assert_eq!(cleaning.follow(4, &off, now), None);
+        assert_eq!(cleaning.follow(5, &off, &[&off.sites[0]], now), None);
         assert_eq!(left(place, "c"), [other]);
     }
 
@@ -138,11 +148,11 @@ mod tests {
         write(place, "a", &name);
         let lock = Cache::all(&off)[0].open().unwrap().lock().unwrap();
         let mut cleaning = Cleaning::default();
-        assert_eq!(cleaning.follow(1, &off, now), Some(later));
+        assert_eq!(cleaning.follow(1, &off, &[&off.sites[0]], now), Some(later));
         drop(lock);
-        assert_eq!(cleaning.follow(1, &off, now), Some(later));
+        assert_eq!(cleaning.follow(1, &off, &[&off.sites[0]], now), Some(later));
         assert_eq!(left(place, "a"), [name]);
-        assert_eq!(cleaning.follow(1, &off, later), None);
+        assert_eq!(cleaning.follow(1, &off, &[&off.sites[0]], later), None);
         assert_eq!(left(place, "a").len(), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sitar_publish::Encoded;
 
+use super::encoded;
 use super::plan::Plan;
 use crate::cache::{Cache, Folder, identity, is_within};
 use crate::channel::{Channel, Limits};
@@ -61,7 +62,7 @@ impl Supervisor {
         let Some(folder) = cache.make().and_then(Folder::lock).map_err(unusable)? else {
             return Ok(Outcome::Busy);
         };
-        let taken = folder.tidy(&cache.names(&live.config), name);
+        let taken = folder.tidy(&cache.names(&encoded(live)), name);
         let earlier = folder.file(name).ok();
         let new = folder.begin(name).map_err(unusable)?;
         let job = Job {

@@ -107,8 +107,8 @@ impl Line {
         self.send(&json!({ "answer": number, "value": answer }), &[], descriptors)
     }
 
-    /// Receives until the other end is gone: answers go to those who have asked, questions to
-    /// `answer`, which must not wait for anything of this line.
+    /// Receives until the other end is gone, be it in the midst of a message: answers go to those
+    /// who have asked, questions to `answer`, which must not wait for anything of this line.
     ///
     /// # Errors
     /// What came is not understood, and nothing more is received.
@@ -117,7 +117,8 @@ impl Line {
             let Message { mut value, blobs, descriptors } = match self.channel.receive(limits) {
                 Ok(Some(message)) => message,
                 Ok(None) => break Ok(()),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => break Ok(()),
+                // A process that ends may have begun a message.
+                Err(error) if is_end(&error) => break Ok(()),
                 Err(error) => break Err(error),
             };
             let number = |name: &str| value.get(name).and_then(Value::as_u64);
@@ -156,6 +157,10 @@ impl Line {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
 }
 
 #[cfg(test)]
@@ -223,6 +228,15 @@ mod tests {
             assert_eq!(asking.join().unwrap(), ErrorKind::BrokenPipe);
         });
         assert_eq!(one.ask(&json!(2), &[], &[], PATIENCE).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn an_end_in_the_midst_of_a_message_is_an_end() {
+        let (one, other) = lines();
+        one.channel.send_bytes(&[9, 0, 0]).unwrap();
+        drop(one);
+        other.run(Limits::OF_WORKER, |_| panic!("a question")).unwrap();
+        assert!(other.waiting().is_closed);
     }
 
     #[test]

@@ -543,6 +543,23 @@ fn no_packer_outlives_its_supervisor() {
     eventually("its end", || name(packer.unwrap()) != "sitar-packer");
 }
 
+#[test]
+fn a_stop_leaves_nothing_unfinished() {
+    let place = Place::new();
+    for number in 0..400 {
+        place.write(&format!("site/{number}.html"), text(number).repeat(60));
+    }
+    let mut server = place.start();
+    let unfinished = || {
+        let Ok(folder) = fs::read_dir(place.path("cache")) else { return false };
+        folder.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".unfinished"))
+    };
+    eventually("a run", unfinished);
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(!unfinished());
+}
+
 fn name(pid: u32) -> String {
     fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"))
         .unwrap_or_default()

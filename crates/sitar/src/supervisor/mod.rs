@@ -224,6 +224,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.rest_soon();
     supervisor.wait();
     supervisor.packing.end();
+    supervisor.packing.wait_for_end(Duration::from_secs(1));
     obeying.end();
     drop(serving);
     Ok(())

@@ -54,6 +54,8 @@ struct State {
     /// There may be something to do that the last look has not seen.
     has_news: bool,
     is_ended: bool,
+    /// The thread runs.
+    is_at_work: bool,
 }
 
 /// Another content of a site is served.
@@ -117,6 +119,18 @@ impl Packing {
     pub(super) fn end(&self) {
         lock(&self.state).is_ended = true;
         self.news.notify_all();
+    }
+
+    fn set_at_work(&self, is_at_work: bool) {
+        lock(&self.state).is_at_work = is_at_work;
+        self.news.notify_all();
+    }
+
+    /// Waits for its end, after which nothing unfinished is left in the cache. A file system that
+    /// does not answer holds up the end of the server no longer than for that time.
+    pub(super) fn wait_for_end(&self, time: Duration) {
+        let waited = self.news.wait_timeout_while(lock(&self.state), time, |state| state.is_at_work);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Returns whether a site is being packed.
@@ -186,8 +200,13 @@ impl Supervisor {
     /// Makes encodings on a thread of its own, until the server ends.
     pub(super) fn start_packing(self: &Arc<Self>) {
         let supervisor = Arc::clone(self);
-        let work = move || supervisor.pack();
+        let work = move || {
+            supervisor.pack();
+            supervisor.packing.set_at_work(false);
+        };
+        self.packing.set_at_work(true);
         if let Err(error) = thread::Builder::new().name("sitar-packing".into()).spawn(work) {
+            self.packing.set_at_work(false);
             say(&format_args!("sitar: sites are not compressed: {error}"));
         }
     }

@@ -328,6 +328,14 @@ fn a_cache_in_a_site_is_refused() {
     // Without a use for the cache it may lie anywhere.
     place.configure_root(".", "compress = false");
     drop(place.start());
+    // So may one that is not named: the site goes out as it is.
+    place.configure_root(".", "");
+    let text = fs::read_to_string(place.path("sitar.toml")).unwrap();
+    place.write("sitar.toml", text.replace("cache = \"cache\"\n", ""));
+    let mut command = sitar(place.0.path());
+    command.args(["config", "check"]).arg(place.path("sitar.toml"));
+    let checked = crate::common::run_with(command.env("CACHE_DIRECTORY", place.path("cache")), b"");
+    assert_eq!(checked.status.code(), Some(0), "{}", checked.text());
 }
 
 fn sitar_by_config(place: &Place, arguments: &[&str]) -> crate::common::Finished {

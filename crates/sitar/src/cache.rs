@@ -82,10 +82,13 @@ impl Cache {
     }
 }
 
-/// Returns the sites in which the cache of a configuration lies: each run would change them, and
-/// anyone could fetch what is made.
+/// Returns the sites in which the cache that a configuration names lies: each run would change
+/// them, and anyone could fetch what is made. The usual one may lie in a site, of a home directory
+/// say, which then goes out as it is: that place was not chosen.
 pub(crate) fn problems(config: &Config) -> Vec<Found> {
-    let Some(cache) = Cache::of(config) else { return Vec::new() };
+    let Some(cache) = Cache::of(config).filter(|_| config.compression.cache.is_some()) else {
+        return Vec::new();
+    };
     let around = |(at, site): (usize, &SiteConfig)| {
         let SiteContent::Root { path, .. } = &site.content else { return None };
         let what = format!("the cache {} lies in this site", printable(&cache.folder));

@@ -19,8 +19,7 @@ pub(super) const CACHE: Key = Key {
     example: "\"/var/cache/sitar\"",
     doc: "The folder for encodings, which is made where it is missing. It has to belong to the user that \
                   starts sitar, no other may write to it, and it lies in no site. Without it: the \
-                  CacheDirectory of systemd; \
-                  as root `/var/cache/sitar`; else `sitar` in `$XDG_CACHE_HOME` or `~/.cache`.",
+                  CacheDirectory of systemd; as root `/var/cache/sitar`; else `sitar` in `$XDG_CACHE_HOME` or `~/.cache`.",
     ..KEY
 };
 

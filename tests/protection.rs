@@ -258,6 +258,7 @@ fn a_rate_counts_the_clients_of_a_trusted_proxy() {
     fs::write(place.path("sitar.toml"), text.replace("\"127.0.0.1\", ", "")).unwrap();
     signal(server.pid(), Signal::HUP);
     eventually("the proxy is one address", || status(HOME, &forwarded("192.0.2.4")) == 429);
+    eventually("the change is said", || server.said().contains("the trusted proxies are others"));
 }
 
 #[test]

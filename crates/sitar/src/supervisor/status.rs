@@ -187,6 +187,9 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
     for one in last.bound.iter().filter(|one| !next.bound.iter().any(|other| other.address == one.address)) {
         changes.push(format!("no longer listening on {}", one.address));
     }
+    if next.config.trusted_proxies != last.config.trusted_proxies {
+        changes.push("the trusted proxies are others".to_owned());
+    }
     let now = SystemTime::now();
     for one in &next.certificates.list {
         if !last.certificates.list.iter().any(|other| other.report.fingerprint == one.report.fingerprint) {

@@ -2,7 +2,7 @@
 //! shard.
 //!
 //! Each shard takes a few at a time. When all have what they may take, the thread has to wait, and
-//! so has whoever passes them: nothing queues up here.
+//! so has the process that passes them: nothing queues up here.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -35,7 +35,7 @@ impl<E: Engine> Shard<E> {
     }
 
     /// Has the ring take connections over that are passed, while there are descriptors for them, as
-    /// for those that are accepted. Otherwise they wait, and so has whoever passes further ones.
+    /// for those that are accepted. Otherwise they wait, and further ones are not received.
     pub(super) fn adopt(&mut self) {
         let shared = &mut self.cx.shared;
         if self.acceptors.pause_until().is_some_and(|until| shared.now < until) {

@@ -9,8 +9,8 @@ use crate::passed::{Handed, Passed, Place, Shards};
 use crate::peer::Peer;
 use crate::snapshot::Listener;
 
-/// Connections that are not in the shard's table yet. There are a few at most: whoever passes them
-/// waits for a place first.
+/// Connections that are not in the shard's table yet. There are a few at most: the thread that
+/// passes them waits for a place first.
 pub(super) struct Arrivals {
     waiting: VecDeque<Handed>,
     /// Those whose descriptors the ring takes over, by their keys there: their places here.

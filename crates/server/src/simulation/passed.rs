@@ -145,3 +145,46 @@ fn nothing_is_left_of_one_that_the_kernel_fails() {
         assert_eq!((counts.accepted, counts.passed), (20, 20), "seed {seed}");
     }
 }
+
+#[test]
+fn a_shard_that_drains_goes_on_while_connections_may_be_passed() {
+    let world = World::with(1, Faults::none());
+    let Served { mut shard, mut loader_worker, passed, stop, inbox, .. } =
+        serve_first(&world, snapshot(&[], Limits::default()));
+    world.script(move |world| {
+        while loader_worker.work_once() {}
+        // Or the shard would wait for its last deadline.
+        inbox.wake();
+        Next::At(world.now() + Duration::from_millis(20))
+    });
+    let passing = Passing::new(&passed);
+    stop.drain();
+    for _ in 0..20 {
+        assert!(!shard.is_over());
+        shard.turn().unwrap();
+    }
+    let mut stream = world.connect_from(IpAddr::from([192, 0, 2, 1]), PASSED);
+    let connection = Passed {
+        socket: std::fs::File::open("/dev/null").unwrap().into(),
+        first: b"GET /tiny.txt HTTP/1.1\r\nHost: a\r\n\r\n".as_slice().into(),
+        peer: Peer::Unix,
+        listener: Listener::passed(Role::Http, Vec::new()),
+    };
+    assert!(passing.pass(connection).is_ok());
+    let mut answer = Vec::new();
+    while shard.counts().ends.sum() == 0 {
+        assert!(!shard.is_over());
+        shard.turn().unwrap();
+        let mut buf = [0; 4096];
+        match stream.read(&mut buf) {
+            Ok(0) => stream.finish(),
+            Ok(count) => answer.extend(&buf[..count]),
+            Err(_) => {}
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(!shard.is_over());
+    drop(passing);
+    assert!(shard.is_over());
+}

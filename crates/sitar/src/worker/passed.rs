@@ -8,8 +8,8 @@
 //! waits in its send.
 //!
 //! When the worker drains, or the listener is gone, it closes its direction of each router's
-//! connection. A router that sees this connects again, to whoever listens then. What it has sent
-//! until then is served; it has a moment to close its own direction.
+//! connection. A router that sees this connects again, to the worker that listens then. What it has
+//! sent until then is served; it has a moment to close its own direction.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};

@@ -297,6 +297,30 @@ fn no_connection_is_lost_while_configuration_and_program_change() {
     assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
 }
 
+/// The router waits in its sends; each connection is served or closed, and none is kept.
+#[test]
+fn more_connections_than_there_are_places_leave_nothing_behind() {
+    for engine in ["auto", "epoll"] {
+        let place = Place::new();
+        place.configure_engine(engine, LISTEN);
+        let service = place.start_with([("SITAR_CONNECTIONS", "16".into())]);
+        let (worker, router) = (service.worker().unwrap(), connect(&service, "plain.sock"));
+        let pass = |bytes: &[u8]| {
+            let (client, accepted) = UnixStream::pair().unwrap();
+            send(&router, bytes, &[accepted.as_fd()]);
+            client
+        };
+        assert!(answer(pass(b"")).ends_with(NAME));
+        let before = descriptors(worker);
+        let unfinished: Vec<UnixStream> = (0..300).map(|_| pass(b"GET /")).collect();
+        eventually("a place for one that asks", || answer(pass(b"")).ends_with(NAME));
+        drop(unfinished);
+        eventually("as many descriptors as before", || descriptors(worker) <= before);
+        assert!(answer(pass(b"")).ends_with(NAME));
+        assert_eq!(service.worker(), Some(worker));
+    }
+}
+
 #[test]
 fn a_stop_does_not_wait_for_a_router() {
     let service = start("auto", "");

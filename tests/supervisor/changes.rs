@@ -50,6 +50,22 @@ fn a_directory_elsewhere_is_served_after_a_reload() {
 }
 
 #[test]
+fn what_a_site_names_besides_its_root_is_read_whole_by_the_worker_that_takes_over() {
+    let (place, elsewhere) = (Place::new(), tempfile::TempDir::new().unwrap());
+    place.write("503.html", "a while");
+    place.write("users", "bob:$5$rounds=1234$salt$Wmg4z916IEmzueSGM6nAMfu1U2QfEnLkEX0e7ziwZcB\n");
+    let first = "[[site]]\nhosts = \"a.test\"\nroot = \"site\"\nusers = \"users\"\n\
+                 [[site]]\nhosts = \"b.test\"\nroot = \"missing\"\npages = { 503 = \"503.html\" }\n";
+    place.configure(first);
+    let service = place.start();
+    // The worker that serves reads these before it finds that the last site is out of its reach.
+    service.place.configure(&(first.to_owned() + &site("c.test", elsewhere.path())));
+    service.reload();
+    assert_eq!(service.get("a.test", "/name.txt").0, 401);
+    assert_eq!(service.get("b.test", "/name.txt"), (503, "a while".to_owned()));
+}
+
+#[test]
 fn a_link_that_leads_elsewhere_is_followed() {
     let (place, elsewhere) = (Place::new(), tempfile::TempDir::new().unwrap());
     for version in ["one", "two"] {

@@ -1,8 +1,9 @@
 //! Opens the sites of a configuration, out of descriptors that were opened for it.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -269,15 +270,36 @@ fn access(
 /// Reads one byte more than a file of users may have. It is wiped when it is dropped.
 fn read_users(file: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut content = Zeroizing::new(Vec::new());
-    File::from(file).take(Users::FILE_MAX as u64 + 1).read_to_end(&mut content)?;
+    FromStart::new(file).take(Users::FILE_MAX as u64 + 1).read_to_end(&mut content)?;
     Ok(content)
 }
 
 /// Reads one byte more than a page may have, so that one that is too large is refused.
 fn read_page(file: OwnedFd) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::from(file).take(Page::MAX as u64 + 1).read_to_end(&mut content)?;
+    FromStart::new(file).take(Page::MAX as u64 + 1).read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// Reads a file that was passed, from its beginning. Another worker that was passed the same one may
+/// have read it to its end, and the place in it is common to both.
+struct FromStart {
+    file: File,
+    at: u64,
+}
+
+impl FromStart {
+    fn new(file: OwnedFd) -> FromStart {
+        FromStart { file: file.into(), at: 0 }
+    }
+}
+
+impl Read for FromStart {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(bytes, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Opens the sites of a configuration by their paths, and closes them again. Returns what the
@@ -291,5 +313,24 @@ pub(crate) fn try_sites(config: &Config) -> Result<Vec<String>, Vec<Found>> {
         Err(Refused::Mistakes(found)) => Err(found),
         // Only what is served already can be out of reach.
         Err(Refused::OutOfReach) => Err(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn what_another_worker_has_read_is_read_from_its_beginning() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"some text").unwrap();
+        for _ in 0..2 {
+            // As descriptors that are passed, they have one place in the file.
+            let pass = || file.try_clone().unwrap().into();
+            assert_eq!(read_page(pass()).unwrap(), b"some text");
+            assert_eq!(**read_users(pass()).unwrap(), *b"some text");
+        }
     }
 }

@@ -137,13 +137,13 @@ impl Wanted {
     }
 }
 
-/// What a supervisor does when a worker asks, or has ended. Both are called on threads of their
-/// own.
+/// What a supervisor does when a worker asks, or has ended. What may take long is called on threads
+/// of their own.
 pub(super) trait Oversee: Send + Sync + 'static {
     /// Starts another in the place of a worker, which says why. Returns whether that serves.
     fn replace(self: Arc<Self>, worker: &Arc<Worker>, why: &str) -> bool;
 
-    /// Notes that another content of a site is served.
+    /// Notes that another content of a site is served, on the thread of the worker's line.
     fn changed(&self, generation: u64, site: usize, facts: SiteFacts);
 
     /// Notes that a worker has ended.
@@ -200,6 +200,10 @@ impl Worker {
             say(&format_args!("sitar: the worker {} asks for nothing known, and is ended", self.pid));
             return self.kill();
         };
+        if matches!(wanted, Wanted::Changed { .. }) {
+            // It waits for nothing, so what hangs holds it up no more than others.
+            return self.answer(number, &wanted, Arc::clone(overseer));
+        }
         if self.opening.fetch_add(1, Ordering::Relaxed) >= OPENING_MAX {
             self.opening.fetch_sub(1, Ordering::Relaxed);
             let _ = self.line.answer(number, &rustix::io::Errno::AGAIN.raw_os_error().into(), &[]);
@@ -221,8 +225,11 @@ impl Worker {
         let answer = match wanted {
             Wanted::Successor { why } => overseer.replace(self, &handover::said(why)).into(),
             Wanted::Changed { generation, site, facts } => {
-                overseer.changed(*generation, *site, facts.clone());
-                true.into()
+                let has_it = self.root(*generation, *site).is_ok();
+                if has_it {
+                    overseer.changed(*generation, *site, facts.clone());
+                }
+                has_it.into()
             }
             Wanted::Root { generation, site } => match self.reopen(*generation, *site) {
                 Ok(fd) => {
@@ -237,9 +244,14 @@ impl Worker {
 
     /// Opens what a configuration names, and nothing else.
     fn reopen(&self, generation: u64, site: usize) -> io::Result<OwnedFd> {
-        let roots = lock(&self.roots).get(&generation).cloned().ok_or_else(not_understood)?;
-        let path = roots.get(site).and_then(Option::as_ref).ok_or_else(not_understood)?;
-        sitar_site::open_root(path)
+        sitar_site::open_root(&self.root(generation, site)?)
+    }
+
+    /// Returns the root of a site of a configuration that the worker has.
+    fn root(&self, generation: u64, site: usize) -> io::Result<PathBuf> {
+        let roots = lock(&self.roots);
+        let path = roots.get(&generation).and_then(|roots| roots.get(site)?.clone());
+        path.ok_or_else(not_understood)
     }
 
     /// Has the worker open a configuration. What it may have opened again is noted.
@@ -398,4 +410,54 @@ fn gone(error: &io::Error) -> Error {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<(u64, usize)>>);
+
+    impl Oversee for Notes {
+        fn replace(self: Arc<Self>, _: &Arc<Worker>, _: &str) -> bool {
+            false
+        }
+
+        fn changed(&self, generation: u64, site: usize, _: SiteFacts) {
+            lock(&self.0).push((generation, site));
+        }
+
+        fn ended(self: Arc<Self>, _: &Arc<Worker>, _: io::Result<ExitStatus>) {}
+    }
+
+    #[test]
+    fn changes_of_its_own_sites_are_noted_while_all_that_it_has_opened_hangs() {
+        let (own, other) = Channel::pair().unwrap();
+        let worker = Arc::new(Worker {
+            line: Line::new(own),
+            pid: 0,
+            since: Instant::now(),
+            process: None,
+            roots: Mutex::new(HashMap::from([(2, [Some("/srv".into()), None].into())])),
+            listeners: Mutex::default(),
+            opening: AtomicUsize::new(OPENING_MAX),
+            is_leaving: AtomicBool::new(false),
+            ends_by: Mutex::default(),
+            stop: Mutex::default(),
+        });
+        let notes = Arc::new(Notes::default());
+        // The second site is a redirect, and a third is not there, nor is another configuration.
+        for (generation, site, is_noted) in [(2, 0, true), (2, 1, false), (2, 2, false), (u64::MAX, 0, false)]
+        {
+            let value = json!({
+                "changed": site, "generation": generation, "facts": SiteFacts::default().to_json(),
+            });
+            let message = Message { value, blobs: Vec::new(), descriptors: Vec::new() };
+            worker.attend_to(&Question { number: 7, message }, &notes);
+            let answer = other.receive(Limits::OF_WORKER).unwrap().unwrap().value;
+            assert_eq!(answer, json!({ "answer": 7, "value": is_noted }), "{generation} {site}");
+        }
+        assert_eq!(*lock(&notes.0), [(2, 0)]);
+    }
 }

@@ -536,6 +536,27 @@ fn a_site_that_comes_later_is_encoded() {
 }
 
 #[test]
+fn what_another_worker_finds_is_encoded() {
+    let place = Place::new();
+    for (number, name) in [(1, "one"), (2, "two")] {
+        place.write(&format!("releases/{name}/x.html"), text(number));
+        std::os::unix::fs::symlink(format!("releases/{name}"), place.path(&format!("to-{name}"))).unwrap();
+    }
+    fs::rename(place.path("to-one"), place.path("current")).unwrap();
+    place.configure_root("current", "");
+    let server = place.start();
+    place.wait_until_encoded(1);
+    // Until nothing is left to do: the best level is done as well.
+    let before = fs::metadata(&place.cached()[0]).unwrap().ino();
+    eventually("the best level", || fs::metadata(&place.cached()[0]).unwrap().ino() != before);
+    // Out of the reach of the worker, where Landlock holds it.
+    fs::rename(place.path("to-two"), place.path("current")).unwrap();
+    eventually("the new content", || decoded_or_old(&server, "/x.html", 1) == 2);
+    eventually("its encoding", || get(&server, "/x.html", "gzip").0.is_some());
+    check(&server, "/x.html", "gzip", Some("gzip"), &text(2));
+}
+
+#[test]
 fn no_packer_outlives_its_supervisor() {
     let place = Place::new();
     for number in 0..400 {

@@ -112,6 +112,8 @@ pub(crate) struct Live {
     last_reload: Option<admin::Reload>,
     /// The one that accepts; `None`: it has ended, and another one is being started.
     worker: Option<Arc<Worker>>,
+    /// When the files that it has were opened, or a moment before.
+    opened: Instant,
     running: Running,
     /// How often a worker has ended without being told to.
     restarts: u64,
@@ -178,6 +180,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
             watcher: Arc::new(Control::new().map_err(cannot_start_a_thread)?),
             last_reload: None,
             worker: None,
+            opened: Instant::now(),
             running: Running::default(),
             restarts: 0,
         }),

@@ -44,6 +44,8 @@ pub(super) struct Packing {
 struct State {
     /// The configuration that `sites` belong to.
     generation: u64,
+    /// When the files were opened of the worker that was known last.
+    opened: Option<Instant>,
     /// Changes of sites that have not been taken note of.
     changed: Vec<Change>,
     /// By the names of their files in the cache.
@@ -179,13 +181,14 @@ impl State {
             });
             plan.places.push(place);
         }
-        let is_other = self.generation != live.generation;
+        // Another worker does not say how the sites that it has opened differ from those before.
+        let is_other = self.generation != live.generation || self.opened != Some(live.opened);
         for plan in sites.values_mut() {
             if is_other || changed.iter().any(|change| plan.places.contains(&change.site)) {
                 plan.change(now);
             }
         }
-        (self.sites, self.generation) = (sites, live.generation);
+        (self.sites, self.generation, self.opened) = (sites, live.generation, Some(live.opened));
     }
 
     /// Returns the site that is to be packed first, and when.

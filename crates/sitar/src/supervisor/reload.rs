@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::certificates::{self, Purpose};
 use super::child::{Worker, lock};
@@ -136,6 +136,7 @@ impl Supervisor {
         let user = user::of_worker(config.user.as_deref()).map_err(one)?;
         let mut read = certificates::read(&config, &Purpose::Reload(&before));
         read.found.extend(cache::problems(&config));
+        let opened = Instant::now();
         let files = SiteFiles::open_all(&config);
         // Only what cannot take long: renewals and upgrades wait for it.
         let _one_at_a_time = lock(&self.changing);
@@ -146,6 +147,7 @@ impl Supervisor {
             texts,
             user,
             generation: before.generation + 1,
+            opened,
             certificates: read.certificates,
             warnings: read.warnings,
             failing: BTreeMap::new(),

@@ -135,11 +135,11 @@ impl Supervisor {
     }
 
     /// Opens what the sites that are served name, which may take long, and then has all other
-    /// changes wait.
-    fn open_and_lock(&self) -> (MutexGuard<'_, ()>, Vec<SiteFiles>) {
+    /// changes wait. Returns when they were opened as well.
+    fn open_and_lock(&self) -> (MutexGuard<'_, ()>, (Instant, Vec<SiteFiles>)) {
         loop {
             let live = self.live().clone();
-            let files = SiteFiles::open_all(&live.config);
+            let files = (Instant::now(), SiteFiles::open_all(&live.config));
             let one_at_a_time = lock(&self.changing);
             // Or another configuration has come meanwhile.
             if self.live().generation == live.generation {
@@ -153,15 +153,19 @@ impl Supervisor {
     ///
     /// # Errors
     /// It does not serve, and the one before still does.
-    fn start_again(self: &Arc<Self>, files: Vec<SiteFiles>, is_careful: bool) -> Result<(), Error> {
+    fn start_again(
+        self: &Arc<Self>,
+        (opened, files): (Instant, Vec<SiteFiles>),
+        is_careful: bool,
+    ) -> Result<(), Error> {
         let now = self.live().clone();
         let before: Vec<SiteFacts> = if is_careful { now.sites.clone() } else { Vec::new() };
         let next = self.start_with(now, files, &before)?;
         {
             let mut live = self.live();
-            (live.sites, live.running) = (next.sites, next.running);
+            (live.sites, live.running, live.opened) = (next.sites, next.running, opened);
         }
-        // It may have opened more of them.
+        // It may have opened more of them, and have older encodings.
         self.packing.look();
         Ok(())
     }

@@ -22,7 +22,7 @@ use self::budget::Budget;
 use self::cleaning::Cleaning;
 use self::plan::{Plan, RETRY_MAX};
 use self::run::Outcome;
-use super::child::lock;
+use super::child::{Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::cache::Cache;
 use crate::config::SiteConfig;
@@ -187,6 +187,7 @@ impl State {
             if is_other || changed.iter().any(|change| plan.places.contains(&change.site)) {
                 plan.change(now);
             }
+            plan.serve(live.opened, now);
         }
         (self.sites, self.generation, self.opened) = (sites, live.generation, Some(live.opened));
     }
@@ -285,22 +286,25 @@ impl Supervisor {
         if is_unchanged && !plan.is_owed {
             return;
         }
-        let is_taken = self.attach(live, cache, site, &plan.places);
+        let (worker, opened) = {
+            let live = self.live();
+            (live.worker.clone(), live.opened)
+        };
+        let is_taken =
+            worker.is_some_and(|worker| attach(&worker, live.generation, cache, site, &plan.places));
         if let Some(plan) = lock(&self.packing.state).sites.get_mut(name) {
-            plan.attached(is_taken, Instant::now());
+            plan.attached(is_taken, opened, Instant::now());
         }
     }
+}
 
-    /// Hands the encodings of a site to the worker. Returns whether it has taken them. A worker
-    /// that has come in between has opened them itself; one without them serves on.
-    fn attach(&self, live: &Live, cache: &Cache, site: &SiteConfig, places: &[usize]) -> bool {
-        let worker = self.live().worker.clone();
-        let Some(worker) = worker else { return false };
-        let file = cache.open().and_then(|folder| folder.file(&cache.name(site).unwrap_or_default()));
-        let Ok(file) = file else { return false };
-        let attach = |place: &usize| worker.attach(live.generation, *place, &file).is_ok();
-        places.iter().filter(|place| !attach(place)).count() == 0
-    }
+/// Hands the encodings of a site to a worker. Returns whether it has taken them. One without them
+/// serves on.
+fn attach(worker: &Worker, generation: u64, cache: &Cache, site: &SiteConfig, places: &[usize]) -> bool {
+    let file = cache.open().and_then(|folder| folder.file(&cache.name(site).unwrap_or_default()));
+    let Ok(file) = file else { return false };
+    let attach = |place: &usize| worker.attach(generation, *place, &file).is_ok();
+    places.iter().filter(|place| !attach(place)).count() == 0
 }
 
 /// Returns the sites that have encodings in the cache, or will have some once they can be served.

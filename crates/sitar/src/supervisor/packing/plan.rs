@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) futile: u32,
     /// The worker has not taken the last file.
     pub(super) is_owed: bool,
+    /// When the worker has taken a file last, and when the files of that worker were opened.
+    pub(super) handed: Option<(Instant, Instant)>,
     /// What was said last.
     pub(super) said: Option<String>,
 }
@@ -45,6 +47,7 @@ impl Plan {
             failures: 0,
             futile: 0,
             is_owed: false,
+            handed: None,
             said: None,
         }
     }
@@ -77,10 +80,23 @@ impl Plan {
         self.tell(what)
     }
 
-    /// Notes whether the worker has taken the file, which it is offered again otherwise.
-    pub(super) fn attached(&mut self, is_taken: bool, now: Instant) {
+    /// Notes when the files were opened that the worker has. What another worker took after that is
+    /// not among them, and is offered to this one.
+    pub(super) fn serve(&mut self, opened: Instant, now: Instant) {
+        let is_missing = self.handed.is_some_and(|(at, to)| at >= opened && to != opened);
+        if is_missing && !self.is_owed {
+            self.is_owed = true;
+            self.due = Some(self.due.map_or(now, |due| due.min(now)));
+        }
+    }
+
+    /// Notes whether the worker whose files were opened then has taken the file, which it is offered
+    /// again otherwise.
+    pub(super) fn attached(&mut self, is_taken: bool, opened: Instant, now: Instant) {
         self.is_owed = !is_taken;
-        if !is_taken {
+        if is_taken {
+            self.handed = Some((now, opened));
+        } else {
             self.due = Some(self.due.map_or(now + RETRY, |due| due.min(now + RETRY)));
         }
     }
@@ -170,11 +186,37 @@ mod tests {
     fn a_file_that_the_worker_has_not_taken_is_offered_again() {
         let now = Instant::now();
         let mut plan = Plan { due: None, ..Plan::new(now) };
-        plan.attached(false, now);
+        plan.attached(false, now, now);
         assert_eq!((plan.is_owed, plan.due), (true, Some(now + Duration::from_secs(10))));
         plan.due = None;
-        plan.attached(true, now);
+        plan.attached(true, now, now);
         assert_eq!((plan.is_owed, plan.due), (false, None));
+    }
+
+    #[test]
+    fn a_file_that_comes_while_another_worker_starts_is_offered_to_that() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut plan = Plan { due: None, ..Plan::new(begin) };
+        plan.serve(begin, begin);
+        plan.attached(true, begin, after(5));
+        plan.serve(begin, after(6));
+        assert_eq!((plan.is_owed, plan.due), (false, None), "it has it");
+        plan.serve(after(4), after(6));
+        assert_eq!((plan.is_owed, plan.due), (true, Some(after(6))), "its files were opened before");
+        // It is not tried without a pause.
+        plan.attached(false, after(4), after(7));
+        plan.serve(after(4), after(8));
+        assert_eq!(plan.due, Some(after(6)), "due since then");
+        plan.due = Some(after(17));
+        plan.serve(after(4), after(8));
+        assert_eq!((plan.is_owed, plan.due), (true, Some(after(17))));
+        plan.due = None;
+        plan.attached(true, after(4), after(18));
+        for opened in [4, 20] {
+            plan.serve(after(opened), after(21));
+            assert_eq!((plan.is_owed, plan.due), (false, None));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) struct Plan {
     /// Its places in the configuration.
     pub(super) places: Vec<usize>,
     pub(super) due: Option<Instant>,
-    /// The first change that has not been packed.
+    /// The first change since the last run.
     pub(super) since: Option<Instant>,
     pub(super) is_best: bool,
     pub(super) failures: u32,
@@ -104,6 +104,7 @@ impl Plan {
     /// Notes that another server of this configuration writes, perhaps to the file of this site,
     /// which is the worker's as well. Returns what there is to say: nothing.
     pub(super) fn busy(&mut self, now: Instant) -> Option<String> {
+        self.since = None;
         self.due = Some(now + RETRY);
         self.is_owed = true;
         None
@@ -111,6 +112,8 @@ impl Plan {
 
     /// Notes a run that has failed. Returns what there is to say.
     pub(super) fn fail(&mut self, why: String, now: Instant) -> Option<String> {
+        // Later changes are waited for anew, or each of them would be followed by a run at once.
+        self.since = None;
         self.due = Some(now + RETRY.saturating_mul(1 << self.failures.min(9)).min(RETRY_MAX));
         self.failures = self.failures.saturating_add(1);
         self.tell(Some(why))
@@ -226,6 +229,21 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(plan.busy(now), None);
             assert_eq!((plan.is_owed, plan.due), (true, Some(now + Duration::from_secs(10))));
+        }
+    }
+
+    #[test]
+    fn a_site_that_goes_on_changing_is_not_tried_all_the_time() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for end in [|plan: &mut Plan, now| plan.fail(String::new(), now), Plan::busy] {
+            let mut plan = Plan::new(now);
+            plan.change(now);
+            end(&mut plan, after(20));
+            plan.change(after(21));
+            assert_eq!(plan.due, Some(after(22)));
+            (22..40).for_each(|second| plan.change(after(second)));
+            assert_eq!(plan.due, Some(after(39)), "the first of them is long ago");
         }
     }
 

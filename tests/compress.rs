@@ -437,8 +437,9 @@ fn the_cache_is_the_supervisors_and_the_packer_cannot_reach_it() {
         let mut all = children(server.pid()).into_iter();
         let Some(packer) = all.find(|child| name(*child) == "sitar-packer") else { return false };
         let read = |name: &str| fs::read_to_string(format!("/proc/{packer}/{name}")).unwrap_or_default();
-        limits = format!("{}Score {}", read("limits"), read("oom_score_adj"));
+        // First: its limits come before its filter.
         let is_sealed = status_line(packer, "Seccomp:") == "2";
+        limits = format!("{}Score {}", read("limits"), read("oom_score_adj"));
         let files = fs::read_dir(format!("/proc/{packer}/fd")).into_iter().flatten();
         let files = files.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         open = files.filter(|path| path.starts_with(place.path("cache"))).collect();

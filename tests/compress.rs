@@ -69,8 +69,17 @@ impl Place {
     }
 
     /// Waits until this number of files have encodings, and nothing more is made.
+    /// A packer stands back for everything else, so this waits for as long as there are more.
     fn wait_until_encoded(&self, files: u64) {
-        eventually(&format!("{files} files with encodings"), || self.encoded() == files);
+        let mut last = self.encoded();
+        while last != files {
+            let mut next = last;
+            eventually(&format!("{files} files with encodings, of which {last} have some"), || {
+                next = self.encoded();
+                next != last
+            });
+            last = next;
+        }
     }
 
     fn warnings(&self) -> String {

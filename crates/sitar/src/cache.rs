@@ -6,6 +6,7 @@
 
 mod folder;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -61,7 +62,7 @@ impl Cache {
     }
 
     /// Returns the names of the files of sites.
-    pub(crate) fn names(&self, sites: &[&SiteConfig]) -> Vec<String> {
+    pub(crate) fn names(&self, sites: &[&SiteConfig]) -> BTreeSet<String> {
         sites.iter().filter_map(|site| self.name(site)).collect()
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use sitar_publish::{EncodeOptions, Encoded, Level, encode_site};
 use sitar_site::{Encodings, Options, Site};
@@ -197,14 +197,18 @@ fn pack(
 
 /// Bounds what this process can take, and has the kernel end it first where memory runs out.
 fn limit(room: u64) {
-    let at_most = |many| Rlimit { current: Some(many), maximum: Some(many) };
     // Its own file in /proc is another user's later. Without /proc it is one among others.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    // It may lower its limits; one that is lower already stays.
-    let _ = setrlimit(Resource::Data, at_most(DATA_MAX));
-    let _ = setrlimit(Resource::Cpu, at_most(CPU_MAX));
-    let _ = setrlimit(Resource::Fsize, at_most(room.saturating_add(1 << 20)));
-    let _ = setrlimit(Resource::Core, at_most(0));
+    for (resource, most) in [
+        (Resource::Data, DATA_MAX),
+        (Resource::Cpu, CPU_MAX),
+        (Resource::Fsize, room.saturating_add(1 << 20)),
+        (Resource::Core, 0),
+    ] {
+        // One that is lower already stays: root could raise it.
+        let most = Some(getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most)));
+        let _ = setrlimit(resource, Rlimit { current: most, maximum: most });
+    }
 }
 
 fn enter(job: &Job, root: &OwnedFd) -> Result<(), String> {

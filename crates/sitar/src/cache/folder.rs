@@ -4,6 +4,7 @@
 //! root each directory on the way has to be root's, too, as for other things that sitar keeps
 //! (`identity::Base`). Links of the operator's on the way are resolved first.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -121,7 +122,7 @@ impl Locked {
 
     /// Removes files of the configuration that are not in use, not finished, or another user's.
     /// Returns the bytes that all others take but the one of that name.
-    pub(crate) fn tidy(&self, used: &[String], name: &str) -> u64 {
+    pub(crate) fn tidy(&self, used: &BTreeSet<String>, name: &str) -> u64 {
         let Ok(entries) = Dir::read_from(&self.folder.directory) else { return 0 };
         let mut taken = 0;
         for entry in entries.flatten() {
@@ -130,7 +131,7 @@ impl Locked {
             else {
                 continue;
             };
-            let is_used = found.ends_with(ENDING) && used.iter().any(|used| used == found) && is_own(&stat);
+            let is_used = found.ends_with(ENDING) && used.contains(found) && is_own(&stat);
             if self.folder.is_ours(found) && !is_used && self.folder.remove(found) {
                 continue;
             }
@@ -143,7 +144,7 @@ impl Locked {
 
     /// Removes all files of the configuration.
     pub(crate) fn clear(self) {
-        self.tidy(&[], "");
+        self.tidy(&BTreeSet::new(), "");
         // The last one: who has opened it meanwhile sees that it is gone (`lock`).
         self.folder.remove(&format!("{}{LOCK}", self.folder.prefix));
     }
@@ -282,7 +283,7 @@ mod tests {
         for name in &used[1..] {
             folder.file(name).unwrap_err();
         }
-        assert_eq!(folder.tidy(&used, ""), 10);
+        assert_eq!(folder.tidy(&used.into(), ""), 10);
         assert_eq!(names(place.path()), ["1-a.encodings", "1.lock"]);
     }
 
@@ -295,7 +296,7 @@ mod tests {
         }
         let folder = locked(place.path());
         // What another server has there is left alone, and takes its space.
-        assert_eq!(folder.tidy(&["1-a.encodings".to_owned()], "1-a.encodings"), 10);
+        assert_eq!(folder.tidy(&["1-a.encodings".to_owned()].into(), "1-a.encodings"), 10);
         assert_eq!(names(place.path()), ["1-a.encodings", "1.lock", "2-c.encodings", "notes"]);
         folder.clear();
         assert_eq!(names(place.path()), ["2-c.encodings", "notes"]);

@@ -294,9 +294,12 @@ fn peer(socket: &OwnedFd) -> Result<Peer, &'static str> {
     let is_listener = sockopt::socket_acceptconn(socket).unwrap_or(true);
     let family = sockopt::socket_domain(socket);
     let name = rustix::net::getpeername(socket).map_err(|_| ());
+    // Its close would hold up a shard for as long as it lingers, or cut off an answer (socket(7)).
+    let lingers = sockopt::socket_linger(socket).is_ok_and(|linger| linger.is_some());
     match (family, name, is_listener) {
         (_, _, true) => Err("its socket listens"),
         (_, Err(()), _) => Err("its socket is not connected"),
+        _ if lingers => Err("its socket lingers (SO_LINGER)"),
         (Ok(AddressFamily::UNIX), Ok(_), _) => Ok(Peer::Unix),
         (_, Ok(name), _) => {
             let address = name.and_then(|name| SocketAddr::try_from(name).ok());
@@ -358,6 +361,11 @@ mod tests {
         assert_eq!(read(&[7; 16 << 10], false, vec![again()]), Ok(Peer::at(from)));
         let (one, _other) = UnixStream::pair().unwrap();
         assert_eq!(read(b"GET", false, vec![one.into()]), Ok(Peer::Unix));
+        for linger in [Duration::ZERO, Duration::from_secs(9)] {
+            sockopt::set_socket_linger(&accepted, Some(linger)).unwrap();
+            assert_eq!(read(b"", false, vec![again()]), Err("its socket lingers (SO_LINGER)"));
+        }
+        sockopt::set_socket_linger(&accepted, None).unwrap();
 
         for (first, is_cut, descriptors, why) in [
             (&[7; (16 << 10) + 1][..], false, vec![again()], "it has more than 16 KiB"),

@@ -114,7 +114,7 @@ impl Gate {
             return Decision::Refused(&FORBIDDEN);
         }
         let client = || client(peer?, request, &access.trusted_proxies);
-        // A proxy on a Unix socket that names no client asks for all of them.
+        // A proxy on a Unix socket that names no client asks for all of them, without a limit.
         if asker.is_new
             && let Some(Limit { rate, page }) = &access.limit
             && let Some(client) = client()
@@ -194,15 +194,23 @@ impl Gate {
 /// Returns the part of an address that stands for one client: the peer's, or the one that trusted
 /// proxies name. `None`: it has none.
 fn client(peer: Peer, request: &Request<'_>, trusted: &Networks) -> Option<Address> {
-    let named = if trusted.contain(peer) {
+    let is_trusted = trusted.contain(peer);
+    let named = if is_trusted {
         semantics::forwarded(request, |address| trusted.contain_address(address))
     } else {
         None
     };
     match (named, peer) {
         (Some(address), _) | (None, Peer::Ip(address)) => Some(Address::of_ip(address)),
+        // Where the proxy writes one field, its client may have added the other one, and would have
+        // no limit by it: all that do are one client.
+        (None, Peer::Unix) if is_trusted && has_both(request) => Some(Address::UNCOUNTED),
         (None, Peer::Unix) => None,
     }
+}
+
+fn has_both(request: &Request<'_>) -> bool {
+    request.fields.has(Field::Forwarded) && request.fields.has(Field::XForwardedFor)
 }
 
 impl Access {

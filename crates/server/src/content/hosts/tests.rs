@@ -521,6 +521,11 @@ fn a_rate_counts_the_client_that_a_trusted_proxy_names() {
     assert_eq!(limited(&["10.0.0.1"], &bad), ["404", "404", "429"]);
     // One on a Unix socket has none.
     assert_eq!(limited(&["unix"], &bad.map(|(_, lines)| (unix, lines))), ["404"; 3]);
+    // What its clients add to the field that it writes does not free them from the limit.
+    let both = [1, 2, 3].map(|last| format!("{other}Forwarded: for=198.51.100.{last}\r\n"));
+    let both = both.each_ref().map(|lines| (unix, lines.as_str()));
+    assert_eq!(limited(&["unix"], &both), ["404", "404", "429"]);
+    assert_eq!(limited(&["10.0.0.1"], &both), ["404"; 3], "it is not trusted, and has none");
     // The peer is not trusted, and neither is anyone.
     for trusted in [&["10.0.0.2", "unix"][..], &[]] {
         let asked = [(proxy, one), (proxy, other), (proxy, "Forwarded: for=192.0.2.3\r\n")];

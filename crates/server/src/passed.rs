@@ -30,7 +30,7 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// Bytes that may have been received already: those of a TLS record, and its head.
+    /// Bytes that may have been received already: several times those of a ClientHello.
     pub const FIRST_MAX: usize = 16 << 10;
 }
 
@@ -76,9 +76,12 @@ impl Shards {
         Arc::new(Shards { inboxes, waiting, next, open, has_room: Arc::default() })
     }
 
-    /// Whether connections may still come.
-    pub(crate) fn are_open(&self) -> bool {
-        self.open.load(Ordering::SeqCst) > 0
+    /// Whether connections may still come to shard number `shard`, or are on their way to its
+    /// table.
+    pub(crate) fn expect(&self, shard: usize) -> bool {
+        // In this order: what is handed over is counted before the last handle is dropped.
+        let are_open = self.open.load(Ordering::SeqCst) > 0;
+        are_open || self.waiting.get(shard).is_some_and(|waiting| waiting.load(Ordering::SeqCst) > 0)
     }
 }
 
@@ -97,12 +100,13 @@ impl Passing {
         let first = next.fetch_add(1, Ordering::Relaxed);
         for index in (0..inboxes.len()).map(|nth| first.wrapping_add(nth) % inboxes.len()) {
             let (Some(inbox), Some(waiting)) = (inboxes.get(index), waiting.get(index)) else { break };
-            if waiting.fetch_add(1, Ordering::SeqCst) < WAITING_MAX {
+            // Never more than there are, or a place that is given back meanwhile would tell nobody.
+            let more = |count: usize| (count < WAITING_MAX).then_some(count + 1);
+            if waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok() {
                 let place = Place { waiting: Arc::clone(waiting), has_room: Arc::clone(has_room) };
                 inbox.post(Message::Passed(Box::new(Handed { passed, place })));
                 return Ok(());
             }
-            waiting.fetch_sub(1, Ordering::SeqCst);
         }
         Err(passed)
     }
@@ -168,8 +172,11 @@ mod tests {
         passing.wait(Duration::from_secs(60));
         assert!(passing.pass(passed()).is_ok());
         assert!(passing.pass(passed()).is_err());
-        assert!(shards.are_open());
         drop(passing);
-        assert!(!shards.are_open());
+        assert!(shards.expect(0) && shards.expect(1), "what was handed over");
+        drop(taken);
+        assert!(!shards.expect(0) && shards.expect(1), "one that has not been looked at");
+        inboxes[1].take();
+        assert!(!shards.expect(1));
     }
 }

@@ -107,7 +107,7 @@ impl<E: Engine> Shard<E> {
         let served = Served::new(snapshot, cache, gate);
         Ok(Shard {
             acceptors,
-            arrivals: Arrivals::new(Arc::clone(&spec.passed)),
+            arrivals: Arrivals::new(Arc::clone(&spec.passed), index),
             connections: Slab::new(connections as u32),
             addresses: Addresses::new(limits.connections),
             wheel: Wheel::new(now, connections as u32),

@@ -16,6 +16,8 @@ pub(super) struct Arrivals {
     /// Those whose descriptors the ring takes over, by their keys there: their places here.
     adopted: Vec<Option<Arrival>>,
     shards: Arc<Shards>,
+    /// The number of the shard.
+    shard: usize,
 }
 
 /// What is known of a connection beside its descriptor.
@@ -28,8 +30,9 @@ pub(super) struct Arrival {
 }
 
 impl Arrivals {
-    pub(super) fn new(shards: Arc<Shards>) -> Arrivals {
-        Arrivals { waiting: VecDeque::new(), adopted: Vec::new(), shards }
+    /// Those of shard number `shard`.
+    pub(super) fn new(shards: Arc<Shards>, shard: usize) -> Arrivals {
+        Arrivals { waiting: VecDeque::new(), adopted: Vec::new(), shards, shard }
     }
 
     pub(super) fn add(&mut self, handed: Handed) {
@@ -41,9 +44,9 @@ impl Arrivals {
         self.waiting.is_empty()
     }
 
-    /// Whether there are some, or may still be.
+    /// Whether there are some, in the inbox as well, or may still be.
     pub(super) fn are_expected(&self) -> bool {
-        !self.waiting.is_empty() || self.under_way() > 0 || self.shards.are_open()
+        self.shards.expect(self.shard)
     }
 
     /// How many the ring takes over.

@@ -137,6 +137,42 @@ fn more_than_there_are_places_wait_for_one() {
     }
 }
 
+/// The last thread may be gone before a shard that drains has looked.
+#[test]
+fn a_drain_does_not_forget_what_was_handed_over() {
+    let world = World::with(1, Faults::none());
+    let first = Snapshot::new(
+        Hosts::new(vec![Host {
+            is_default: true,
+            ..Host::new(Vec::new(), HostContent::Site(Arc::clone(&fixture().sites()[0])))
+        }])
+        .unwrap(),
+        Vec::new(),
+        None,
+        Limits::default(),
+    );
+    let Served { mut shard, passed, stop, .. } = serve_first(&world, first);
+    let passing = Passing::new(&passed);
+    let _client = world.connect_from(IpAddr::from([192, 0, 2, 1]), PASSED);
+    let connection = Passed {
+        socket: std::fs::File::open("/dev/null").unwrap().into(),
+        first: Box::default(),
+        peer: Peer::Unix,
+        listener: Listener::passed(Role::Http, Vec::new()),
+    };
+    assert!(passing.pass(connection).is_ok());
+    drop(passing);
+    stop.drain();
+    for _ in 0..10 {
+        assert!(!shard.is_over(), "it is in the inbox, on its way, or in the table");
+        if shard.counts().passed == 1 {
+            return;
+        }
+        shard.turn().unwrap();
+    }
+    panic!("it has not come: {:?}", shard.counts());
+}
+
 #[test]
 fn nothing_is_left_of_one_that_the_kernel_fails() {
     for seed in 0..100 {

@@ -180,6 +180,10 @@ impl Op {
             }
             Op::SendTo { buf, .. } if count > buf.bytes().len() => Err("more bytes sent than there were"),
             Op::Read { buf, .. } if count > buf.len() => Err("more bytes read than asked for"),
+            // Its place has not been written then.
+            Op::Adopt { .. } if result.is_ok() && count != 1 => {
+                Err("an adoption of no descriptor, or of several")
+            }
             // No count, or one that is within bounds.
             Op::Send { .. } | Op::SendTo { .. } | Op::Read { .. } => Ok(()),
             Op::Accept(_) | Op::Adopt { .. } | Op::Recv(_) | Op::Writable(_) | Op::RecvFrom(_) => Ok(()),
@@ -241,4 +245,17 @@ pub(crate) enum Request<'a> {
     CancelSlot { slot: u32 },
     CancelAll,
     Wake { waker: &'a Waker },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the kernel has put it stands in memory that holds the descriptor before that.
+    #[test]
+    fn an_adoption_is_of_one_descriptor() {
+        let op = Op::Adopt { key: Key(0), socket: None };
+        assert!(op.doubt(Ok(1)).is_ok() && op.doubt(Err(Errno::NFILE)).is_ok());
+        assert!(op.doubt(Ok(0)).is_err() && op.doubt(Ok(2)).is_err());
+    }
 }

@@ -113,7 +113,7 @@ pub use region::{Region, RegionMut};
 pub use ring::{Config, OpId, Ring, Stats, leaked_rings};
 pub use rustix::io::Errno;
 pub use send_buf::{GATHER_MAX, Segment, SendBuf};
-pub use sockopt::{SockOpt, TlsCipher, TlsTx, set_tcp_notsent_lowat};
+pub use sockopt::{SockOpt, TlsCipher, TlsTx, refuse_descriptors, set_tcp_notsent_lowat};
 pub use udp::{COALESCED_MAX, DATAGRAM_HEAD, Datagrams, Udp};
 pub use uring::{Queues, SqPoll, Unavailable, Uring};
 pub use waker::Waker;

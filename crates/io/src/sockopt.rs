@@ -55,6 +55,19 @@ pub fn set_tcp_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     Ok(set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &value)?)
 }
 
+/// asm-generic/socket.h, since Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// SO_PASSRIGHTS: a Unix socket is sent no descriptors (SCM_RIGHTS), nor are those that it accepts.
+/// A receive that does not ask for them closes them, which may take as long as the sender likes
+/// (SO_LINGER).
+///
+/// # Errors
+/// Those of setsockopt(2): the kernel is older than 6.16, or this is no Unix socket.
+pub fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
+    Ok(set(socket.as_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, &0_u32.to_ne_bytes())?)
+}
+
 /// setsockopt(2), for options that rustix does not have.
 pub(crate) fn set(
     socket: BorrowedFd<'_>,

@@ -154,6 +154,10 @@ pub(crate) fn listen(
     };
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, purpose.kind(), flags, None).map_err(failed)?;
+    if purpose == Purpose::Listener {
+        // Shards would close what a client sends. Kernels before 6.16 cannot.
+        let _ = sitar_io::refuse_descriptors(&socket);
+    }
     let mode = Mode::from_raw_mode(mode);
     // The file is made with the permissions of the socket, less the umask.
     let _ = rustix::fs::fchmod(&socket, mode);
@@ -296,11 +300,39 @@ fn explain(purpose: Purpose, path: &Path, errno: Errno) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+
+    /// Whoever connects there can send bytes, and no descriptors.
+    pub(crate) fn takes_no_descriptors(path: &Path) {
+        use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+        let other = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        if sitar_io::refuse_descriptors(&other).is_err() {
+            println!("skipped: this kernel is older than Linux 6.16");
+            return;
+        }
+        let client = std::os::unix::net::UnixStream::connect(path).unwrap();
+        let send = |descriptors: &[std::os::fd::BorrowedFd<'_>]| {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            if !descriptors.is_empty() {
+                assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
+            }
+            rustix::net::sendmsg(&client, &[io::IoSlice::new(b"x")], &mut ancillary, SendFlags::empty())
+        };
+        assert_eq!((send(&[client.as_fd()]), send(&[])), (Err(Errno::PERM), Ok(1)));
+    }
+
+    #[test]
+    fn a_client_sends_no_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _listening = listen(Purpose::Listener, &path, 0o660, 1).unwrap();
+        takes_no_descriptors(&path);
+    }
 
     #[test]
     fn permissions_are_those_of_the_socket_and_of_nothing_in_its_place() {

@@ -165,6 +165,8 @@ fn of_listening(fd: OwnedFd) -> Result<Socket, String> {
     let Ok(address) = SocketAddr::try_from(name.clone()) else {
         let name = SocketAddrUnix::try_from(name).map_err(|_| unknown())?;
         let address = Endpoint::of_unix(&name).ok_or_else(unknown)?;
+        // As those that are made here.
+        let _ = sitar_io::refuse_descriptors(&fd);
         return Ok(Socket { address, fd });
     };
     // As those that are bound here.

@@ -156,5 +156,5 @@ fn a_unix_socket_is_taken_with_its_path() {
     assert_eq!(*socket.address(), Endpoint::Unix(path.clone()));
     let sockets = socket.for_shards(NonZeroU16::new(2).unwrap()).unwrap();
     assert_eq!(sockets.len(), 2);
-    std::os::unix::net::UnixStream::connect(path).unwrap();
+    crate::unix_socket::tests::takes_no_descriptors(&path);
 }

@@ -39,7 +39,7 @@ const DESCRIPTORS: usize = 8;
 const LEAVING: Duration = Duration::from_secs(1);
 /// How often it is looked whether to leave while no shard has a place.
 const LOOK: Duration = Duration::from_millis(200);
-/// The pause after a router could not be accepted.
+/// The pause after a router could not be accepted, or waited for.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Messages that are dropped are spoken of once in this time.
 const QUIET: Duration = Duration::from_secs(60);
@@ -153,7 +153,11 @@ impl Receiver {
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(Errno::INTR) => continue,
-                Err(errno) => return say(&format_args!("sitar: passed connections end: {errno}")),
+                // The kernel has no memory for it now.
+                Err(_) => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
             };
             // Those behind one that leaves keep their places until they have been looked at.
             for place in ready.into_iter().rev() {
@@ -298,7 +302,7 @@ fn peer(socket: &OwnedFd) -> Result<Peer, &'static str> {
     let lingers = sockopt::socket_linger(socket).is_ok_and(|linger| linger.is_some());
     match (family, name, is_listener) {
         (_, _, true) => Err("its socket listens"),
-        (_, Err(()), _) => Err("its socket is not connected"),
+        (_, Err(()), _) => Err("its socket is not connected, or no longer"),
         _ if lingers => Err("its socket lingers (SO_LINGER)"),
         (Ok(AddressFamily::UNIX), Ok(_), _) => Ok(Peer::Unix),
         (_, Ok(name), _) => {
@@ -386,6 +390,9 @@ mod tests {
         drop(client);
         let flags = SocketFlags::CLOEXEC;
         let unconnected = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
-        assert_eq!(read(b"", false, vec![unconnected.unwrap()]), Err("its socket is not connected"));
+        assert_eq!(
+            read(b"", false, vec![unconnected.unwrap()]),
+            Err("its socket is not connected, or no longer")
+        );
     }
 }

@@ -13,9 +13,6 @@ use crate::content::inbox::{Inbox, Message};
 use crate::peer::Peer;
 use crate::snapshot::Listener;
 
-/// Connections that a shard has been given and that are not in its table yet.
-const WAITING_MAX: usize = 16;
-
 /// A connection that another process has accepted.
 #[derive(Debug)]
 pub struct Passed {
@@ -86,6 +83,9 @@ impl Shards {
 }
 
 impl Passing {
+    /// Connections that a shard has been given and that are not in its table yet.
+    pub const WAITING_MAX: usize = 16;
+
     pub(crate) fn new(shards: &Arc<Shards>) -> Passing {
         shards.open.fetch_add(1, Ordering::SeqCst);
         Passing(Arc::clone(shards))
@@ -101,7 +101,7 @@ impl Passing {
         for index in (0..inboxes.len()).map(|nth| first.wrapping_add(nth) % inboxes.len()) {
             let (Some(inbox), Some(waiting)) = (inboxes.get(index), waiting.get(index)) else { break };
             // Never more than there are, or a place that is given back meanwhile would tell nobody.
-            let more = |count: usize| (count < WAITING_MAX).then_some(count + 1);
+            let more = |count: usize| (count < Passing::WAITING_MAX).then_some(count + 1);
             if waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok() {
                 let place = Place { waiting: Arc::clone(waiting), has_room: Arc::clone(has_room) };
                 inbox.post(Message::Passed(Box::new(Handed { passed, place })));
@@ -133,7 +133,7 @@ impl Drop for Passing {
 impl Drop for Place {
     fn drop(&mut self) {
         // Only then one may wait for it.
-        if self.waiting.fetch_sub(1, Ordering::SeqCst) == WAITING_MAX {
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == Passing::WAITING_MAX {
             let (has_room, changed) = &*self.has_room;
             *has_room.lock().unwrap_or_else(PoisonError::into_inner) = true;
             changed.notify_all();
@@ -160,12 +160,12 @@ mod tests {
         let inboxes = vec![Inbox::default(), Inbox::default()];
         let shards = Shards::new(inboxes.clone());
         let passing = Passing::new(&shards);
-        for _ in 0..2 * WAITING_MAX {
+        for _ in 0..2 * Passing::WAITING_MAX {
             assert!(passing.pass(passed()).is_ok());
         }
         assert!(passing.pass(passed()).is_err() && passing.pass(passed()).is_err());
         let mut taken: Vec<_> = inboxes.iter().map(Inbox::take).collect();
-        assert!(taken.iter().all(|messages| messages.len() == WAITING_MAX), "in turn");
+        assert!(taken.iter().all(|messages| messages.len() == Passing::WAITING_MAX), "in turn");
         passing.wait(Duration::ZERO);
         assert!(passing.pass(passed()).is_err());
         taken[1].pop();

@@ -79,6 +79,11 @@ impl Config {
         self.sites.iter().any(|site| site.access.needs_peers())
             || self.listeners.iter().any(|listener| !listener.proxies.is_empty())
     }
+
+    /// Returns the number of sockets over which other processes pass connections.
+    pub(crate) fn passed(&self) -> usize {
+        self.listeners.iter().map(|listener| listener.passed.len()).sum()
+    }
 }
 
 /// Encodings of sites that are folders or plain archives.

@@ -253,7 +253,7 @@ fn module_in(loadable: &str, builtin: &str) -> Module {
 fn files(connections: Option<NonZeroU32>, shards: NonZeroU16, epoll: bool) -> FileLimit {
     let limits = descriptors::wanted(connections, shards);
     // Without --listen there are two addresses.
-    let needs = Needs { shards: shards.get(), addresses: 2, sites: 1, shared: epoll };
+    let needs = Needs { shards: shards.get(), addresses: 2, sites: 1, shared: epoll, passed: 0 };
     let hard = getrlimit(Resource::Nofile).maximum;
     FileLimit {
         hard,

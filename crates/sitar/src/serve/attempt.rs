@@ -23,6 +23,8 @@ pub(crate) struct Machine<'s> {
     addresses: usize,
     /// Sites that are open.
     sites: usize,
+    /// Sockets on which connections are passed.
+    passed: usize,
     /// The engine has to tell the addresses of clients.
     needs_peers: bool,
     cores: Cores,
@@ -46,7 +48,7 @@ impl<'s> Machine<'s> {
         let cores = Cores::of_this_process();
         let shards = settings.shards.unwrap_or_else(|| default_shards(&cores, settings.engine));
         let memory = Memory::of_this_process(shards.get());
-        Machine { settings, addresses, sites, needs_peers: false, cores, shards, memory }
+        Machine { settings, addresses, sites, needs_peers: false, passed: 0, cores, shards, memory }
     }
 
     /// The same with a number of shards that others have chosen.
@@ -58,12 +60,17 @@ impl<'s> Machine<'s> {
     ) -> Machine<'s> {
         let shards = NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN);
         let (cores, memory) = (Cores::of_this_process(), Memory::of_this_process(shards.get()));
-        Machine { settings, addresses, sites, needs_peers: false, cores, shards, memory }
+        Machine { settings, addresses, sites, needs_peers: false, passed: 0, cores, shards, memory }
     }
 
     /// The same, with an engine that tells the addresses of clients where `needed`.
     pub(crate) fn telling_peers(self, needed: bool) -> Machine<'s> {
         Machine { needs_peers: needed, ..self }
+    }
+
+    /// The same, with that many sockets on which connections are passed.
+    pub(crate) fn receiving(self, passed: usize) -> Machine<'s> {
+        Machine { passed, ..self }
     }
 
     /// Chooses an engine, and what goes with it.
@@ -86,7 +93,8 @@ impl<'s> Machine<'s> {
         let offload = choose_offload(settings.tls, &engine)?;
         let limits = limits(settings, self.shards);
         let shared = matches!(engine, Engine::Epoll(_));
-        let needs = Needs { shards: self.shards.get(), addresses: self.addresses, sites: self.sites, shared };
+        let Machine { addresses, sites, passed, .. } = *self;
+        let needs = Needs { shards: self.shards.get(), addresses, sites, shared, passed };
         let (limits, note) = descriptors::fit(limits, needs, settings.connections)?;
         Ok(Mode { engine, offload, limits, rings: Rings::None, note })
     }

@@ -11,9 +11,10 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sitar_server::Limits;
+use sitar_server::{Limits, Passing};
 
 use crate::error::Error;
+use crate::worker::{DESCRIPTORS_MAX, ROUTERS_MAX};
 
 /// Descriptors of the process: standard streams, signals, the site and its watch, and files that
 /// the loader has open until it knows whether their bodies go into memory.
@@ -23,6 +24,11 @@ const SHARD: u64 = 3;
 /// Descriptors of each listening socket of a shard: the shard's, the worker's, and one while the
 /// engine is chosen.
 const LISTENER: u64 = 3;
+/// Descriptors of each socket on which connections are passed: routers, what a message may have,
+/// the socket and the thread's.
+const RECEIVER: u64 = ROUTERS_MAX as u64 + DESCRIPTORS_MAX as u64 + 2;
+/// Connections that have been passed and wait for a shard, for each shard.
+const PASSED: u64 = Passing::WAITING_MAX as u64;
 /// The least number of files for each shard that are too large for memory, kept open or being
 /// sent.
 const FILES_MIN: u64 = 8;
@@ -42,6 +48,8 @@ pub(crate) struct Needs {
     pub(crate) sites: usize,
     /// Connections are descriptors of the process, as with epoll.
     pub(crate) shared: bool,
+    /// Sockets on which other processes pass connections.
+    pub(crate) passed: usize,
 }
 
 /// The outcome of a start. `sitar serve` acts on it, and `sitar doctor` reports it.
@@ -74,7 +82,10 @@ impl Needs {
     fn fixed(self) -> u64 {
         // One is among those of the process.
         let sites = 2 * (self.sites as u64).saturating_sub(1);
-        PROCESS + sites + u64::from(self.shards) * (SHARD + LISTENER * self.addresses as u64)
+        let shards = u64::from(self.shards);
+        let waiting = if self.passed > 0 { PASSED * shards } else { 0 };
+        let passed = RECEIVER * self.passed as u64 + waiting;
+        PROCESS + sites + passed + shards * (SHARD + LISTENER * self.addresses as u64)
     }
 
     /// Returns the number of descriptors that shards with these limits want: with fewer, some files

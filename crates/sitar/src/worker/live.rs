@@ -83,7 +83,7 @@ impl Pending {
 
 fn machine(config: &Config, shards: u16) -> Machine<'_> {
     let machine = Machine::with_shards(&config.settings, shards, addresses(config), config.sites.len());
-    machine.telling_peers(config.needs_peers())
+    machine.telling_peers(config.needs_peers()).receiving(config.passed())
 }
 
 impl Process {

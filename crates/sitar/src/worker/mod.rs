@@ -30,6 +30,7 @@ pub(crate) use self::containment::become_user;
 pub(crate) use self::keys::{Keys, read_client_cas};
 use self::live::Live;
 pub(crate) use self::opened::try_sites;
+pub(crate) use self::passed::{DESCRIPTORS_MAX, ROUTERS_MAX};
 use self::process::Process;
 use crate::channel::{Channel, Limits, Question};
 use crate::error::Error;

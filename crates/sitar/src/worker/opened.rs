@@ -281,8 +281,8 @@ fn read_page(file: OwnedFd) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads a file that was passed, from its beginning. Another worker that was passed the same one may
-/// have read it to its end, and the place in it is common to both.
+/// Reads a file that was passed, from its beginning. Another worker that was passed the same one
+/// may have read it to its end, and the place in it is common to both.
 struct FromStart {
     file: File,
     at: u64,

@@ -32,9 +32,9 @@ use sitar_server::{Listener, Passed, Passing, Peer, Worker};
 use crate::serve::say;
 
 /// Routers that are connected at a time; others wait.
-const ROUTERS_MAX: usize = 64;
+pub(crate) const ROUTERS_MAX: usize = 64;
 /// Descriptors of one message that are looked at, to close all but a single one.
-const DESCRIPTORS: usize = 8;
+pub(crate) const DESCRIPTORS_MAX: usize = 8;
 /// The time that routers have to close their connections, once this side has.
 const LEAVING: Duration = Duration::from_secs(1);
 /// How often it is looked whether to leave while no shard has a place.
@@ -237,7 +237,7 @@ impl Receiver {
 }
 
 fn receive(router: &OwnedFd, buffer: &mut [u8], listener: &Listener, complaint: &mut Complaint) -> Received {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = rustix::net::recvmsg(router, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags);

@@ -386,7 +386,7 @@ fn doctor_says_of_open_files_what_serve_does() {
     ] {
         let explicit = connections.and_then(NonZeroU32::new);
         let limits = descriptors::wanted(explicit, NonZeroU16::new(shards).unwrap());
-        let needs = Needs { shards, addresses, sites: 1, shared };
+        let needs = Needs { shards, addresses, sites: 1, shared, passed: 0 };
         let outcome = |allowed| needs.outcome(&limits, explicit.is_some(), allowed);
         let differ = |a: u64| std::mem::discriminant(&outcome(a)) != std::mem::discriminant(&outcome(a + 1));
         let borders: Vec<u64> = (0..needs.wanted(&limits) + 2).filter(|a| differ(*a)).collect();

@@ -1,7 +1,7 @@
 use super::*;
 
-const URING: Needs = Needs { shards: 2, addresses: 1, sites: 1, shared: false };
-const EPOLL: Needs = Needs { shards: 2, addresses: 1, sites: 1, shared: true };
+const URING: Needs = Needs { shards: 2, addresses: 1, sites: 1, shared: false, passed: 0 };
+const EPOLL: Needs = Needs { shards: 2, addresses: 1, sites: 1, shared: true, passed: 0 };
 
 fn limits(connections: u32) -> Limits {
     Limits { connections, ..Limits::default() }
@@ -23,9 +23,18 @@ fn a_ring_has_a_table_of_its_own() {
     assert_eq!(fit(60), less(53, 7, 4));
     assert_eq!(fit(59), Fit::Nothing { least: 60 });
     // Descriptors of the process, not of the tables, are short.
-    let many = Needs { shards: 64, addresses: 2, sites: 1, shared: false };
+    let many = Needs { shards: 64, addresses: 2, sites: 1, shared: false, passed: 0 };
     assert_eq!(many.fit(&limits(64), 1024), Fit::Nothing { least: 1120 });
     assert_eq!(many.fit(&limits(64), 2048), less(1792, 256, 11));
+}
+
+#[test]
+fn what_is_passed_has_descriptors_before_it_has_a_place() {
+    // 64 routers, what one message has, the socket and the thread's; 16 that wait for each shard.
+    let passing = Needs { passed: 2, ..EPOLL };
+    let more = 2 * (64 + 8 + 2) + 2 * 16;
+    assert_eq!(passing.wanted(&limits(8192)), EPOLL.wanted(&limits(8192)) + more);
+    assert_eq!(passing.least(), EPOLL.least() + more);
 }
 
 #[test]

@@ -90,8 +90,8 @@ impl Plan {
         }
     }
 
-    /// Notes whether the worker whose files were opened then has taken the file, which it is offered
-    /// again otherwise.
+    /// Notes whether the worker whose files were opened then has taken the file, which it is
+    /// offered again otherwise.
     pub(super) fn attached(&mut self, is_taken: bool, opened: Instant, now: Instant) {
         self.is_owed = !is_taken;
         if is_taken {

@@ -61,7 +61,8 @@ fn a_unix_socket_is_served_and_its_file_goes_with_the_server() {
 
     let inode = fs::metadata(&path).unwrap().ino();
     service.place.configure(&format!("{LISTEN}mode = \"0606\"\n"));
-    service.reload();
+    let said = service.ask("reload").to_string();
+    assert!(said.contains("http.sock has other permissions"), "{said}");
     assert_eq!(
         (mode(&path), fs::metadata(&path).unwrap().ino()),
         (0o606, inode),

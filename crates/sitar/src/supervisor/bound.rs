@@ -29,6 +29,8 @@ pub(super) struct Bound {
     pub(super) sockets: Arc<Vec<OwnedFd>>,
     /// The file of a Unix socket that was bound here, which goes with the last of these.
     file: Option<Arc<unix_socket::Place>>,
+    /// The permissions that this file is to have; `None`: it has those that it came with.
+    mode: Option<u32>,
 }
 
 /// An address of a configuration, with what is known of it before all are bound.
@@ -67,7 +69,20 @@ impl Bound {
             file.leave();
             Arc::new(file)
         });
-        Bound { wanted, address, name, sockets: Arc::new(sockets), file }
+        Bound { wanted, address, name, sockets: Arc::new(sockets), file, mode: None }
+    }
+
+    /// Gives the file of its socket the permissions that it is to have: once the configuration that
+    /// wants them is served, since others may connect by them.
+    pub(super) fn set_mode(&self) {
+        if let (Some(file), Some(mode)) = (&self.file, self.mode) {
+            file.set_mode(mode);
+        }
+    }
+
+    /// Whether another configuration wants other permissions of the file.
+    pub(super) fn has_other_mode(&self, other: &Bound) -> bool {
+        self.file.is_some() && self.mode.is_some() && other.mode.is_some() && self.mode != other.mode
     }
 
     /// Whether the file of its socket is removed at the end.
@@ -269,18 +284,15 @@ impl<'c> Found<'c> {
             ListenerRole::Plain => Role::Http,
             ListenerRole::RedirectToHttps => Role::RedirectToHttps { port: https },
         };
+        let mode = match &wanted {
+            Endpoint::Unix(_) => Some(mode(listener, Purpose::Listener)),
+            Endpoint::Passed(_) => Some(mode(listener, Purpose::Passing)),
+            Endpoint::Tcp(_) => None,
+        };
         let (of, sockets, file) = match sockets {
             FoundSockets::Old(old) => {
-                let purpose = match &old.wanted {
-                    Endpoint::Unix(_) => Some(Purpose::Listener),
-                    Endpoint::Passed(_) => Some(Purpose::Passing),
-                    Endpoint::Tcp(_) => None,
-                };
-                if let (Some(file), Some(purpose)) = (&old.file, purpose) {
-                    file.set_mode(mode(listener, purpose));
-                }
                 if old.name.role == role && old.name.proxies == listener.proxies {
-                    return old;
+                    return Bound { mode, ..old };
                 }
                 (Some(old.name.number), old.sockets, old.file)
             }
@@ -289,7 +301,7 @@ impl<'c> Found<'c> {
         *last += 1;
         let is_passed = matches!(&wanted, Endpoint::Passed(_));
         let name = ListenerName { number: *last, of, role, is_passed, proxies: listener.proxies.clone() };
-        Bound { wanted, address, name, sockets, file }
+        Bound { wanted, address, name, sockets, file, mode }
     }
 }
 

@@ -206,6 +206,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         }
         admin.iter_mut().for_each(Admin::own);
         inherited.bound.iter().for_each(Bound::own);
+        supervisor.live().bound.iter().for_each(Bound::set_mode);
     }
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
     if let Some(inherited) = &mut inherited {

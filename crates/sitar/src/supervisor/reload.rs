@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::bound::{self, Bound};
 use super::certificates::{self, Purpose};
 use super::child::{Worker, lock};
-use super::{Live, Supervisor, bound, status, user};
+use super::{Live, Supervisor, status, user};
 use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
 use crate::handover::{Found, Opened, SiteFiles, in_order};
@@ -169,7 +170,8 @@ impl Supervisor {
                 // Nothing would accept what waits there.
                 next.bound.clear();
             }
-            *live = next.clone();
+            live.clone_from(&next);
+            live.bound.iter().for_each(Bound::set_mode);
             changes
         };
         self.watch_again(read.sources, &next);

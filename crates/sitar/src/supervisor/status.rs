@@ -184,6 +184,11 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
     for one in next.bound.iter().filter(has_other) {
         changes.push(format!("{} has other proxies", one.address));
     }
+    let has_other_mode =
+        |one: &&Bound| last.bound.iter().any(|old| old.address == one.address && one.has_other_mode(old));
+    for one in next.bound.iter().filter(has_other_mode) {
+        changes.push(format!("{} has other permissions", one.address));
+    }
     for one in last.bound.iter().filter(|one| !next.bound.iter().any(|other| other.address == one.address)) {
         changes.push(format!("no longer listening on {}", one.address));
     }

@@ -14,7 +14,9 @@ use tempfile::TempDir;
 
 use crate::common::client::{Client, roots_in, socket, trusting};
 use crate::common::site::write;
-use crate::common::{Server, eventually, have, run, run_with, sandbox, sitar, skip};
+use crate::common::{
+    Server, copy_executable, eventually, executable, have, run, run_with, sandbox, sitar, skip,
+};
 
 /// The user of the images that are called non-root.
 const NOBODY: u32 = 65_534;
@@ -50,8 +52,7 @@ impl Image {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let image = Image(folder);
-        fs::copy(sitar(image.path()).get_program(), image.file("sitar")).unwrap();
-        fs::set_permissions(image.file("sitar"), PermissionsExt::from_mode(0o755)).unwrap();
+        copy_executable(sitar(image.path()).get_program(), &image.file("sitar"));
         for (name, define) in [("denies", "-DDENIES"), ("allows", "-DIO_URING")] {
             let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/container/docker.c");
             let (out, source) = (image.file(name), PathBuf::from(source));
@@ -94,8 +95,7 @@ impl Image {
         let pids = if run.is_first { "--pid --fork --kill-child --mount-proc" } else { "" };
         let outer = format!("#!/bin/sh\nexec unshare --mount {pids} {folder}/inner \"$@\"\n");
         for (name, text) in [("inner", inner), ("outer", outer)] {
-            fs::write(self.file(name), text).unwrap();
-            fs::set_permissions(self.file(name), PermissionsExt::from_mode(0o755)).unwrap();
+            executable(&self.file(name), text);
         }
         self.file("outer")
     }

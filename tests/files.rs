@@ -4,13 +4,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::common::h2::{Client, WINDOW_UPDATE, frame};
-use crate::common::{PATIENCE, Server, eventually, have};
+use crate::common::{PATIENCE, Server, eventually, executable, have};
 
 /// More than `--memory 1` lets one file take.
 const LEN: usize = 140_000;
@@ -51,8 +51,7 @@ fn streams_that_are_not_read_leave_descriptors_to_others() {
         file.set_len(LEN as u64).unwrap();
     }
     let wrapper = folder.path().join("limited");
-    fs::write(&wrapper, "#!/bin/sh\nexec prlimit --nofile=1480 \"$@\"\n").unwrap();
-    fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
+    executable(&wrapper, "#!/bin/sh\nexec prlimit --nofile=1480 \"$@\"\n");
     for engine in ["auto", "epoll"] {
         let arguments = [
             site.to_str().unwrap(),

@@ -4,7 +4,7 @@ mod versions;
 
 use crate::common::client::Client;
 use crate::common::site::write;
-use crate::common::{Server, deny_calls, eventually, have, run, run_with, signal, sitar_inside};
+use crate::common::{Server, deny_calls, eventually, executable, have, run, run_with, signal, sitar_inside};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -213,13 +213,10 @@ fn where_there_are_no_watches_left_it_says_so_and_looks() {
         write(&root, &format!("{name}/index.html"), "first");
     }
     let wrapper = folder.path().join("few-watches");
-    fs::write(
+    executable(
         &wrapper,
         "#!/bin/sh\nexec unshare --user --map-root-user sh -c 'echo 3 > /proc/sys/user/max_inotify_watches && exec \"$@\"' sh \"$@\"\n",
-    )
-    .unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&wrapper, mode).unwrap();
+    );
     let server = Server::start_inside(&wrapper, [&root]);
     assert!(server.said().contains("sysctl fs.inotify.max_user_watches="), "{}", server.said());
     let mut visitor = Visitor::new(&server);
@@ -303,8 +300,7 @@ fn a_file_that_is_mounted_into_the_site_is_watched() {
     let script = format!(
         "#!/bin/sh\nexec unshare --user --map-root-user --mount sh -c '{mount} && exec \"$@\"' sh \"$@\"\n"
     );
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executable(&wrapper, script);
     let server = Server::start_inside(&wrapper, [&root]);
     let mut visitor = Visitor::new(&server);
     assert_eq!(visitor.get("/page.html"), (200, "first".to_owned()));

@@ -257,8 +257,7 @@ fn other_user(group: u32, data: &Path, home: &Path) -> Option<Command> {
     let clean = sitar(data);
     // The folder of the program may be root's alone.
     let program = home.join("sitar");
-    fs::copy(clean.get_program(), &program).unwrap();
-    set_mode(&program, 0o755);
+    crate::common::copy_executable(clean.get_program(), &program);
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &OTHER.to_string(), "--regid", &group.to_string(), "--clear-groups"]);
     command.args(["--inh-caps=-all", "--"]).arg(program);

@@ -349,6 +349,20 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Finished {
     Finished { status, stdout: stdout.join().unwrap(), stderr }
 }
 
+/// Makes an executable file of these bytes.
+///
+/// By another process: a file is not executed while a process has it open for writing ("Text file
+/// busy"), and tests beside this one start processes, which have open for a moment what this one
+/// has.
+pub(crate) fn executable(path: &Path, content: impl AsRef<[u8]>) {
+    run_with(Command::new("install").args(["-m", "755", "/dev/stdin"]).arg(path), content.as_ref()).ok();
+}
+
+/// Copies an executable file. By another process, as [`executable`].
+pub(crate) fn copy_executable(from: impl AsRef<Path>, to: &Path) {
+    run("install", ["-m".as_ref(), "755".as_ref(), from.as_ref(), to]).ok();
+}
+
 /// Runs a command to its end.
 pub(crate) fn run(program: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Finished {
     run_with(Command::new(program).args(args), b"")

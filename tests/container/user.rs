@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{NOBODY, certify, page};
 use crate::common::site::write;
-use crate::common::{Server, children, eventually, run_with, sitar, sitar_at, skip};
+use crate::common::{Server, children, copy_executable, eventually, run_with, sitar, sitar_at, skip};
 
 /// Capabilities as `capabilities(7)` numbers them.
 const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -48,8 +48,7 @@ impl Place {
     /// Has a check and a start refuse the configuration, as that user, with these words.
     fn is_refused(&self, user: u32, expected: &str) {
         let copy = self.file("sitar");
-        fs::copy(sitar(self.0.path()).get_program(), &copy).unwrap();
-        fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+        copy_executable(sitar(self.0.path()).get_program(), &copy);
         for (verb, code) in [(&["config", "check"][..], 3), (&["serve", "--config"], 1)] {
             let home = TempDir::new().unwrap();
             let mut command = sitar_at(&copy, home.path());

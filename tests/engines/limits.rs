@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::common::{PATIENCE, Server, eventually, have, run, run_with, sitar, sitar_inside, skip};
+use crate::common::{
+    PATIENCE, Server, copy_executable, eventually, executable, have, run, run_with, sitar, sitar_inside, skip,
+};
 
 /// A folder that others can read, with the program in it.
 struct Place {
@@ -29,8 +31,7 @@ impl Place {
         let folder = TempDir::new().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let program = folder.path().join("sitar");
-        std::fs::copy(sitar(folder.path()).get_program(), &program).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        copy_executable(sitar(folder.path()).get_program(), &program);
         // Memory and threads are counted per user, so no two tests may be the same one.
         static TESTS: AtomicU32 = AtomicU32::new(0);
         let user = 1_000_000 + 8 * std::process::id() + TESTS.fetch_add(1, Ordering::Relaxed);
@@ -52,8 +53,7 @@ impl Place {
             "#!/bin/sh\nshift\nexec setpriv --reuid {user} --regid {user} --clear-groups \
              prlimit {limits} {folder}/sitar \"$@\"\n"
         );
-        std::fs::write(&wrapper, script).unwrap();
-        std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
+        executable(&wrapper, script);
         wrapper
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::common::client::{self, Client, roots_in, trusting};
 use crate::common::site::write;
-use crate::common::{Finished, Server, processes, program, run, run_with, sitar, sitar_at};
+use crate::common::{
+    Finished, Server, copy_executable, executable, processes, program, run_with, sitar, sitar_at,
+};
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +13,6 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -87,19 +88,15 @@ impl Place {
     }
 
     /// Installs a program in the place of the one that was there.
-    ///
-    /// By another process: a program is not executed while a process has it open for writing, and
-    /// tests beside this one start processes, which have open for a moment what this one has.
     pub(super) fn install(&self, from: &Path) {
         let _ = fs::remove_file(self.path("sitar"));
-        run("cp", [from, &self.path("sitar")]).ok();
+        copy_executable(from, &self.path("sitar"));
     }
 
     /// The same with a script of the shell.
     pub(super) fn install_script(&self, text: &str) {
-        self.write("script", format!("#!/bin/sh\n{text}\n"));
-        fs::set_permissions(self.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
-        self.install(&self.path("script"));
+        let _ = fs::remove_file(self.path("sitar"));
+        executable(&self.path("sitar"), format!("#!/bin/sh\n{text}\n"));
     }
 
     pub(super) fn start(self) -> Service {

@@ -1,9 +1,9 @@
 //! Requests that wait for a file.
 
 use crate::{Field, Fields, Method, Request, RequestTarget};
+use std::fmt;
 
 /// A copy of a request whose response needs a file that has to be loaded first. One allocation.
-#[derive(Debug)]
 pub struct ParkedRequest {
     method: Method,
     bytes: Box<[u8]>,
@@ -13,6 +13,13 @@ pub struct ParkedRequest {
     /// Fields that bear on the response, and the lengths of their values.
     fields: [(Field, u32); Fields::KEPT_MAX],
     fields_len: u8,
+}
+
+/// As the request, in which credentials are not shown.
+impl fmt::Debug for ParkedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ParkedRequest").field(&self.request()).finish()
+    }
 }
 
 impl ParkedRequest {
@@ -83,10 +90,12 @@ mod tests {
             (Field::AcceptEncoding, b"br"),
             (Field::AcceptEncoding, b"gzip"),
             (Field::WantReprDigest, b"sha-256=1"),
+            (Field::Authorization, b"Basic Ym9iOnNlY3JldA=="),
         ] {
             request.fields.push(field, value).unwrap();
         }
         let parked = ParkedRequest::new(&request);
+        assert!(!format!("{parked:?}").contains("Ym9i"), "{parked:?}");
         let back = parked.request();
         assert_eq!(
             (back.method, back.target, back.authority),

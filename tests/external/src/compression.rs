@@ -94,6 +94,8 @@ fn list(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
         let path = format!("{below}/{name}");
         if entry.file_type()?.is_dir() {
             list(&entry.path(), &path, paths)?;
+        } else if entry.metadata()?.len() == 0 {
+            // An answer without a body says nothing.
         } else if name != "index.html" && !name.starts_with('.') && name.bytes().all(is_plain) {
             // For the name of an index file, Caddy redirects to the folder.
             paths.push(path);
@@ -154,7 +156,7 @@ impl Server {
     fn caddy(folder: &Path, site: &Path) -> Result<Server> {
         let (port, file) = (free_port()?, folder.join("Caddyfile"));
         let text = format!(
-            "{{\n admin off\n auto_https off\n}}\nhttp://127.0.0.1:{port} {{\n root * {}\n encode zstd gzip\n \
+            "{{\n admin off\n auto_https off\n}}\nhttp://:{port} {{\n bind 127.0.0.1\n root * {}\n encode zstd gzip\n \
              file_server\n}}\n",
             site.display()
         );
@@ -218,6 +220,10 @@ fn ask(wire: &mut BufReader<TcpStream>, path: &str) -> io::Result<u64> {
         }
     }
     if let Some(length) = length {
+        // No file is empty: a server that finds no site may say so by a 200.
+        if length == 0 {
+            return Err(io::Error::other("an answer without a body"));
+        }
         return Ok(bytes + skip(wire, length)?);
     }
     // Chunked (RFC 9112 §7.1), without trailers.

@@ -100,7 +100,7 @@ impl Passing {
         let first = next.fetch_add(1, Ordering::Relaxed);
         for index in (0..inboxes.len()).map(|nth| first.wrapping_add(nth) % inboxes.len()) {
             let (Some(inbox), Some(waiting)) = (inboxes.get(index), waiting.get(index)) else { break };
-            // Never more than there are, or a place that is given back meanwhile would tell nobody.
+            // Never more than there are, or a place that is given back meanwhile would tell no one.
             let more = |count: usize| (count < Passing::WAITING_MAX).then_some(count + 1);
             if waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok() {
                 let place = Place { waiting: Arc::clone(waiting), has_room: Arc::clone(has_room) };

@@ -306,7 +306,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Whoever connects there can send bytes, and no descriptors.
+    /// A client that connects there can send bytes, and no descriptors.
     pub(crate) fn takes_no_descriptors(path: &Path) {
         use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
         let other = std::os::unix::net::UnixDatagram::unbound().unwrap();

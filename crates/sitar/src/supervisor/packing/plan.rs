@@ -112,7 +112,7 @@ impl Plan {
 
     /// Notes a run that has failed. Returns what there is to say.
     pub(super) fn fail(&mut self, why: String, now: Instant) -> Option<String> {
-        // Later changes are waited for anew, or each of them would be followed by a run at once.
+        // Later changes are waited for again, or each of them would be followed by a run at once.
         self.since = None;
         self.due = Some(now + RETRY.saturating_mul(1 << self.failures.min(9)).min(RETRY_MAX));
         self.failures = self.failures.saturating_add(1);

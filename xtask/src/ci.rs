@@ -93,13 +93,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
                 config = libraries.and_then(|libraries| libraries.recv().ok()).unwrap_or_default();
                 Outcome::Passed
             });
-            let is_linted = match lints::compiler() {
-                Ok(arguments) => {
-                    config.extend(arguments);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            };
+            let is_linted = lints::compiler().map(|arguments| config.extend(arguments));
             let config: Vec<&str> = config.iter().map(String::as_str).collect();
             let mut warnings = 0;
             // First what the lab waits for.

@@ -32,6 +32,10 @@ use crate::stop::Stop;
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks at whether shards have turned.
 const TURN_PAUSE: Duration = Duration::from_millis(5);
+/// The time in which shards take up a change, at most. One that hangs holds up no other change.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Between two looks at whether they have.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Running shards. Dropping it does not stop them.
 pub struct Worker {
@@ -143,9 +147,10 @@ impl Worker {
         for index in 0..worker.shards.inboxes.len() {
             let shard = ShardThread { index, spec: Arc::clone(&worker.shards) };
             let (ring, tell) = (Arc::clone(&ring), tell.clone());
-            let thread = thread::Builder::new()
-                .name(format!("sitar-{index}"))
-                .spawn(move || shard.keep(&*ring, &tell));
+            let thread = thread::Builder::new().name(format!("sitar-{index}")).spawn(move || {
+                shard.keep(&*ring, &tell);
+                shard.spec.inboxes[index].settle(Inbox::NO_MORE);
+            });
             match thread {
                 Ok(thread) => lock(&worker.threads).push(thread),
                 Err(error) => {
@@ -166,8 +171,9 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Serves from a changed snapshot from now on: soon after this returns, each shard takes it up
-    /// between two requests. `change` gets a copy of the latest one. No connection is closed, and
+    /// Serves from a changed snapshot from now on: each shard takes it up between two requests, and
+    /// has when this returns, unless one hangs for seconds; a listener that is gone accepts nothing
+    /// then. `change` gets a copy of the latest one. No connection is closed, and
     /// no answer is of two sites: one that has begun is finished from the old site, which is freed
     /// after the last of them. A certificate is for connections that are accepted from then on.
     /// Bodies in memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a
@@ -177,7 +183,9 @@ impl Worker {
     /// The change is not possible while serving, and nothing has changed; or the worker has ended.
     pub fn change(&self, change: impl FnOnce(&mut Snapshot)) -> Result<(), ChangeError> {
         let _one_at_a_time = lock(&self.changing);
-        self.shards.loader.swap(change)
+        let snapshot = self.shards.loader.swap(change)?;
+        self.settles(snapshot);
+        Ok(())
     }
 
     /// Serves one site from now on, whatever host a client names ([`change`](Worker::change)).
@@ -241,6 +249,26 @@ impl Worker {
     pub fn drain(&self) {
         self.shards.stop.drain();
         self.close_listeners();
+    }
+
+    /// Waits until no shard accepts any more, after a [drain](Worker::drain) or a
+    /// [stop](Worker::stop): a connection that is made later is another worker's. Returns `false`
+    /// if one still does after some seconds.
+    #[must_use]
+    pub fn has_stopped_accepting(&self) -> bool {
+        self.settles(Inbox::NO_MORE)
+    }
+
+    /// Waits until every shard serves from this snapshot or a later one.
+    fn settles(&self, snapshot: u64) -> bool {
+        let until = Instant::now() + SETTLING;
+        while self.shards.inboxes.iter().any(|inbox| inbox.settled() < snapshot) {
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(SETTLE_PAUSE);
+        }
+        true
     }
 
     /// Stops accepting and lets connections finish, for the time that the limits allow. Those that

@@ -62,9 +62,14 @@ struct Unread {
     waker: Option<Waker>,
     /// How often the shard has looked.
     looks: u64,
+    /// See [`Inbox::settle`].
+    settled: u64,
 }
 
 impl Inbox {
+    /// In the place of the number of a snapshot: nothing is accepted any more.
+    pub(crate) const NO_MORE: u64 = u64::MAX;
+
     /// From now on `waker` is used; what a former shard left unread is forgotten with it.
     pub(crate) fn open(&self, waker: Waker) {
         let mut unread = self.lock();
@@ -98,6 +103,17 @@ impl Inbox {
         let mut unread = self.lock();
         unread.looks += 1;
         std::mem::take(&mut unread.messages)
+    }
+
+    /// Notes that the shard serves from this snapshot, and accepts from no listener of one before;
+    /// [`Inbox::NO_MORE`]: it accepts from none at all.
+    pub(crate) fn settle(&self, snapshot: u64) {
+        self.lock().settled = snapshot;
+    }
+
+    /// Returns the snapshot that the shard serves from, whole.
+    pub(crate) fn settled(&self) -> u64 {
+        self.lock().settled
     }
 
     /// Returns how often the shard has looked.

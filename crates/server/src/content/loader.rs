@@ -177,11 +177,12 @@ impl Loader {
 
     /// Puts another snapshot into service, which `change` makes out of the latest one. Files of
     /// that one that are loaded and unchanged are taken over. They are found on this thread, so
-    /// that loading goes on meanwhile. Only one thread may do this at a time.
+    /// that loading goes on meanwhile. Only one thread may do this at a time. Returns its number;
+    /// shards have it soon.
     ///
     /// # Errors
     /// The change is not possible, or the helper thread is gone.
-    pub(crate) fn swap(&self, change: impl FnOnce(&mut Snapshot)) -> Result<(), ChangeError> {
+    pub(crate) fn swap(&self, change: impl FnOnce(&mut Snapshot)) -> Result<u64, ChangeError> {
         let (tell, told) = channel();
         self.jobs.send(Job::Inventory(tell)).map_err(|_| ChangeError::Ended)?;
         let Inventory { snapshot: older, loaded } = told.recv().map_err(|_| ChangeError::Ended)?;
@@ -189,7 +190,8 @@ impl Loader {
         change(&mut next);
         let next = next.after(&older)?;
         let kept = inherited(&next, &older, loaded, (self.clock)());
-        self.swap_to(next, kept)
+        self.swap_to(next, kept)?;
+        Ok(older.number + 1)
     }
 
     /// Puts `next` into service, of which `kept` is loaded already.

@@ -135,6 +135,11 @@ impl Acceptors {
         self.pause_until = Some(now + ACCEPT_PAUSE);
     }
 
+    /// Whether one of them is about to be closed, and may still accept.
+    pub(super) fn are_closing(&self) -> bool {
+        self.list.iter().flatten().any(|acceptor| acceptor.is_closing)
+    }
+
     /// Whether one of them is not closed for good.
     pub(super) fn are_open(&self) -> bool {
         self.list.iter().any(Option::is_some)

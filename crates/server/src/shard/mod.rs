@@ -142,6 +142,7 @@ impl<E: Engine> Shard<E> {
 
     /// Serves until asked to stop, and counts what it still has open then.
     pub(crate) fn run(&mut self) -> io::Result<()> {
+        self.settle();
         // Before waiting: a wake-up that came before this ring existed was lost, the flag behind it
         // was not.
         while !self.is_over() {
@@ -269,6 +270,9 @@ impl<E: Engine> Shard<E> {
                 if is_closed && self.drain.until.is_some() {
                     self.begin_drain();
                 }
+                if is_closed {
+                    self.settle();
+                }
             }
             Event::Adopted { key, result } => self.on_adopted(key, result),
             Event::OptSet { key, result } => {
@@ -379,6 +383,15 @@ impl<E: Engine> Shard<E> {
         for key in self.cx.served.cache.renew(number, table, old) {
             self.with(key, Connection::on_loaded);
         }
+        self.settle();
+    }
+
+    /// Lets those who wait for a change, or for the end of accepting, know that it is done.
+    fn settle(&self) {
+        if !self.acceptors.are_closing() {
+            let is_draining = self.drain.until.is_some();
+            self.inbox.settle(if is_draining { Inbox::NO_MORE } else { self.cx.served.cache.snapshot() });
+        }
     }
 
     /// Takes up what is asked of the worker. Returns whether the shard has come to its end.
@@ -399,6 +412,7 @@ impl<E: Engine> Shard<E> {
                 self.cx.shared.stage = asked;
                 self.acceptors.shut(&mut self.cx.shared.ring);
                 self.begin_drain();
+                self.settle();
                 until
             }
         };

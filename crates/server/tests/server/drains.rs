@@ -332,6 +332,9 @@ fn a_connection_that_comes_with_a_drain_does_not_wait_for_another_one(engine: En
                 ask(&mut stream, "/small.txt", b"hello\n");
             });
             worker.drain();
+            // What comes from here on is the other one's.
+            assert!(worker.has_stopped_accepting());
+            assert!(!ask(&mut TcpStream::connect(address).unwrap(), "/small.txt", b"hello\n"));
             asking.join().unwrap();
         });
         ended(&worker);

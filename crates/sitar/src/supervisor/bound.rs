@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sitar_server::Role;
@@ -59,12 +59,9 @@ impl Bound {
     ) -> Bound {
         let is_passed = matches!(&address, Endpoint::Passed(_));
         let name = ListenerName { number, of: None, role: Role::Http, is_passed, proxies: Vec::new() };
-        let file = match &address {
-            // Where it is gone, nothing is to be removed.
-            Endpoint::Unix(path) if has_file => unix_socket::of_listening(Purpose::Listener, path).ok(),
-            Endpoint::Passed(path) if has_file => unix_socket::of_listening(Purpose::Passing, path).ok(),
-            _ => None,
-        };
+        // Where it is gone, nothing is to be removed.
+        let file = file_of(&address).filter(|_| has_file);
+        let file = file.and_then(|(purpose, path)| unix_socket::of_listening(purpose, path).ok());
         let file = file.map(|file| {
             file.leave();
             Arc::new(file)
@@ -212,29 +209,35 @@ fn named<'c>(
             },
         });
     }
-    for (purpose, path) in paths(listener) {
-        let wanted = match purpose {
-            Purpose::Passing => Endpoint::Passed(path.clone()),
-            _ => Endpoint::Unix(path.clone()),
-        };
+    for wanted in paths(listener) {
+        let Some((purpose, path)) = file_of(&wanted) else { continue };
         found.push(match take(left, &wanted) {
             Some(old) => Found::old(listener, old),
             None => {
                 let bound = bind_path(listener, purpose, path, shards);
                 let (sockets, file) =
                     bound.map_err(|error| vec![config::problem(&listener.place, &error)])?;
-                let sockets = FoundSockets::New(sockets, Some(file));
-                Found { listener, address: wanted.clone(), wanted, sockets }
+                let (sockets, address) = (FoundSockets::New(sockets, Some(file)), wanted.clone());
+                Found { listener, address, wanted, sockets }
             }
         });
     }
     Ok(found)
 }
 
-/// Returns the Unix sockets of a listener that are made at a path, and what each is for.
-fn paths(listener: &ListenerConfig) -> impl Iterator<Item = (Purpose, &PathBuf)> {
-    let own = listener.paths.iter().map(|path| (Purpose::Listener, path));
-    own.chain(listener.passed.iter().map(|path| (Purpose::Passing, path)))
+/// Returns the Unix sockets of a listener that are made at a path.
+fn paths(listener: &ListenerConfig) -> impl Iterator<Item = Endpoint> {
+    let own = listener.paths.iter().cloned().map(Endpoint::Unix);
+    own.chain(listener.passed.iter().cloned().map(Endpoint::Passed))
+}
+
+/// Returns what the socket with a file is for, and where the file is.
+fn file_of(endpoint: &Endpoint) -> Option<(Purpose, &Path)> {
+    match endpoint {
+        Endpoint::Unix(path) => Some((Purpose::Listener, path)),
+        Endpoint::Passed(path) => Some((Purpose::Passing, path)),
+        Endpoint::Tcp(_) => None,
+    }
 }
 
 /// Returns the permissions of such a socket.
@@ -284,11 +287,7 @@ impl<'c> Found<'c> {
             ListenerRole::Plain => Role::Http,
             ListenerRole::RedirectToHttps => Role::RedirectToHttps { port: https },
         };
-        let mode = match &wanted {
-            Endpoint::Unix(_) => Some(mode(listener, Purpose::Listener)),
-            Endpoint::Passed(_) => Some(mode(listener, Purpose::Passing)),
-            Endpoint::Tcp(_) => None,
-        };
+        let mode = file_of(&wanted).map(|(purpose, _)| mode(listener, purpose));
         let (of, sockets, file) = match sockets {
             FoundSockets::Old(old) => {
                 if old.name.role == role && old.name.proxies == listener.proxies {
@@ -332,8 +331,9 @@ pub(super) fn try_addresses(config: &Config) -> Result<(), Vec<Problem>> {
         }
     }
     for listener in &config.listeners {
-        for (purpose, path) in paths(listener) {
-            if let Err(error) = unix_socket::check(purpose, path) {
+        for endpoint in paths(listener) {
+            let checked = file_of(&endpoint).map(|(purpose, path)| unix_socket::check(purpose, path));
+            if let Some(Err(error)) = checked {
                 problems.push(config::problem(&listener.place, &error));
             }
         }

@@ -197,7 +197,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     let control = Arc::clone(&supervisor.live().watcher);
     supervisor.watch(read.sources, control)?;
     let reloads = Reloads::start(&supervisor)?;
-    if let Some(inherited) = &inherited {
+    if let Some(inherited) = &mut inherited {
         if let Err(error) = inherited.wait_for_go(admin.is_some()) {
             supervisor.stops.fetch_add(1, Ordering::SeqCst);
             supervisor.have_all(Leave::Stop);
@@ -206,12 +206,13 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         }
         admin.iter_mut().for_each(Admin::own);
         inherited.bound.iter().for_each(Bound::own);
+        // Those that are not listened on here lose their files now: a reload may come at any time.
+        inherited.bound.clear();
         supervisor.live().bound.iter().for_each(Bound::set_mode);
     }
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
-    if let Some(inherited) = &mut inherited {
+    if let Some(inherited) = &inherited {
         inherited.gone();
-        inherited.bound.clear();
     }
     *lock(&supervisor.unwatched) = Some(reloads.clone());
     supervisor.watch_client_cas();
@@ -249,6 +250,13 @@ fn shards(settings: &Settings) -> NonZeroU16 {
 impl Supervisor {
     fn live(&self) -> MutexGuard<'_, Live> {
         lock(&self.live)
+    }
+
+    /// Returns a copy of what is served, without its sockets. One that is listened on no more is
+    /// closed, and its file goes, with the last copy; and what this one is for may take long.
+    fn known(&self) -> Live {
+        let live = self.live();
+        Live { bound: Vec::new(), ..live.clone() }
     }
 
     /// Starts the first worker. `found` is what keeps certificates from being served. Returns the

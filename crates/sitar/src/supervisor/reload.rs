@@ -126,7 +126,7 @@ impl Supervisor {
         // How its sites have changed meanwhile is no change of this reload.
         self.ask_worker();
         // A copy: nothing waits for what is opened here.
-        let before = self.live().clone();
+        let before = self.known();
         let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(each)?;
         if config.admin_socket != before.config.admin_socket {
             return Err(vec![

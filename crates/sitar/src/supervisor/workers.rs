@@ -138,11 +138,11 @@ impl Supervisor {
     /// changes wait. Returns when they were opened as well.
     fn open_and_lock(&self) -> (MutexGuard<'_, ()>, (Instant, Vec<SiteFiles>)) {
         loop {
-            let live = self.live().clone();
-            let files = (Instant::now(), SiteFiles::open_all(&live.config));
+            let known = self.known();
+            let files = (Instant::now(), SiteFiles::open_all(&known.config));
             let one_at_a_time = lock(&self.changing);
             // Or another configuration has come meanwhile.
-            if self.live().generation == live.generation {
+            if self.live().generation == known.generation {
                 return (one_at_a_time, files);
             }
         }

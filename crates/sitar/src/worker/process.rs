@@ -18,7 +18,7 @@ use super::keys::{Keys, check_client_cas, read_client_cas};
 use super::live::{Live, Pending};
 use super::opened::{self, Refused};
 use super::passed::Receivers;
-use crate::channel::{Channel, Limits, Line, Question};
+use crate::channel::{Channel, Limits, Line, Message};
 use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Found, Opened, Opening, SiteFacts, SiteFiles, not_understood};
@@ -86,17 +86,15 @@ impl Process {
                 }
                 "drain" => {
                     self.drain();
-                    self.answer(question.number, &Value::Null);
+                    self.apart(question.number, |process| {
+                        if let Some(worker) = process.worker.get() {
+                            // What it has not heard of yet, it may still accept.
+                            let _ = worker.has_stopped_accepting();
+                        }
+                        Value::Null
+                    });
                 }
-                // What may take its time holds up nothing else.
-                _ => {
-                    let number = question.number;
-                    let process = Arc::clone(&self);
-                    let work = move || process.work(question);
-                    if thread::Builder::new().name("sitar-work".into()).spawn(work).is_err() {
-                        self.answer(number, &Value::Null);
-                    }
-                }
+                _ => self.apart(question.number, |process| process.work(question.message)),
             }
         });
         if let Err(error) = ended {
@@ -105,6 +103,19 @@ impl Process {
         self.drain();
         if self.worker.get().is_none() {
             let _ = self.started.try_send(None);
+        }
+    }
+
+    /// Answers the question with that number on a thread of its own: what may take its time holds
+    /// up nothing else.
+    fn apart(self: &Arc<Self>, number: u64, work: impl FnOnce(&Arc<Process>) -> Value + Send + 'static) {
+        let process = Arc::clone(self);
+        let answer = move || {
+            let answer = work(&process);
+            process.answer(number, &answer);
+        };
+        if thread::Builder::new().name("sitar-work".into()).spawn(answer).is_err() {
+            self.answer(number, &Value::Null);
         }
     }
 
@@ -130,10 +141,9 @@ impl Process {
         let _ = self.line.answer(number, answer, &[]);
     }
 
-    fn work(self: &Arc<Self>, question: Question) {
-        let Question { number, message } = question;
+    fn work(self: &Arc<Self>, message: Message) -> Value {
         let what = message.value.get("do").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let answer = match &*what {
+        match &*what {
             "open" => match Opening::read(message) {
                 Some(opening) => self.open_next(opening).to_json(),
                 None => Value::Null,
@@ -157,8 +167,7 @@ impl Process {
             "status" => self.status(),
             "turn" => self.worker.get().is_some_and(|worker| worker.turns(TURNING)).into(),
             _ => Value::Null,
-        };
-        self.answer(number, &answer);
+        }
     }
 
     /// Opens the first configuration.

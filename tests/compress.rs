@@ -2,7 +2,7 @@
 
 use crate::common::client::socket;
 use crate::common::site::write;
-use crate::common::{Server, children, eventually, run, sample, sitar};
+use crate::common::{Over, Server, children, eventually, run, sample, sitar};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -203,6 +203,7 @@ fn no_answer_is_older_than_one_before() {
     place.wait_until_encoded(2);
     let (is_over, newest) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _over = Over(&is_over);
         for accept in ["gzip", "identity", "gzip;q=0.5, identity", "gzip"] {
             let (server, is_over, newest) = (&server, &is_over, &newest);
             scope.spawn(move || {
@@ -225,7 +226,6 @@ fn no_answer_is_older_than_one_before() {
                 eventually("its encoding", || get(&server, "/x.html", "gzip").0.is_some());
             }
         }
-        is_over.store(true, Ordering::SeqCst);
     });
 }
 

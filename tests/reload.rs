@@ -3,7 +3,7 @@
 use crate::common::client::{Client, roots_in, socket, trusting};
 use crate::common::h2;
 use crate::common::site::write;
-use crate::common::{Finished, Server, descriptors, eventually, run, run_with, sample, signal, sitar};
+use crate::common::{Finished, Over, Server, descriptors, eventually, run, run_with, sample, signal, sitar};
 use crate::config::each_mistake;
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
@@ -157,15 +157,6 @@ fn keep_asking(config: &Arc<ClientConfig>, server: &Server, number: usize, is_ov
     answered
 }
 
-/// Tells the clients that it is over when it is dropped.
-struct Over<'o>(&'o AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Returns what supervisor and worker have in memory, and how many descriptors are open in them.
 fn sizes(server: &Server) -> [(u64, usize); 2] {
     [server.pid(), server.worker()].map(|pid| (resident(pid), descriptors(pid)))
@@ -203,7 +194,6 @@ fn hundreds_of_reloads_are_noticed_by_no_client() {
                 })
             })
             .collect();
-        // However it ends, or the clients would be waited for for ever.
         let _over = Over(&is_over);
         for turn in 1..=reloads {
             place.configure(turn);

@@ -4,7 +4,7 @@
 use crate::common::client::{self, Client};
 use crate::common::h2;
 use crate::common::site::write;
-use crate::common::{Server, eventually, run_with, signal, sitar};
+use crate::common::{Over, Server, eventually, run_with, signal, sitar};
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
@@ -128,6 +128,7 @@ fn renew(place: &Place, files: (&str, &str), pairs: [&Pair; 2], steps: &[&dyn Fn
 
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = Over(&is_over);
         let probe = scope.spawn(|| {
             let mut seen = vec![old.clone()];
             while !is_over.load(Ordering::Relaxed) {
@@ -152,7 +153,7 @@ fn renew(place: &Place, files: (&str, &str), pairs: [&Pair; 2], steps: &[&dyn Fn
         eventually("the new certificate", || {
             probe.is_finished() || shown(&fresh, &server, "127.0.0.1") == new
         });
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let seen = probe.join().unwrap();
         assert!(seen == [old.clone()] || seen == [old.clone(), new.clone()], "it does not come back");
     });
@@ -391,6 +392,7 @@ fn of_two_sites_one_is_renewed_and_the_status_says_how_far_it_is() {
 
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = Over(&is_over);
         let probe = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 assert_eq!(shown(&fresh, &server, names[1]), other.der(), "the other one never changes");
@@ -414,7 +416,7 @@ fn of_two_sites_one_is_renewed_and_the_status_says_how_far_it_is() {
             stay();
             probe.is_finished() || shows() == [new.der(), other.der()]
         });
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         probe.join().unwrap();
     });
     eventually("the warning to go", || Status::of(&place).warnings().is_empty());

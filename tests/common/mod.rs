@@ -9,20 +9,24 @@ pub(crate) mod hkdf;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod memory;
+mod over;
 pub(crate) mod perf;
+mod said;
 pub(crate) mod site;
 mod skip;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+pub(crate) use over::Over;
+use said::Said;
 pub(crate) use skip::skip;
 
 /// The time that anything may take before a test calls it hung. Generous: it is no statement about
@@ -41,7 +45,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     scheme: &'static str,
     ca: PathBuf,
-    said: Arc<Mutex<String>>,
+    said: Said,
     was_killed: bool,
     _home: TempDir,
 }
@@ -79,9 +83,7 @@ impl Server {
     pub(crate) fn start_configured_by(mut command: Command, home: TempDir, file: &Path) -> Server {
         command.arg("serve").arg("--config").arg(file);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), &said);
-        collect(child.stderr.take().unwrap(), &said);
+        let said = Said::of(&mut child);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server {
             child,
@@ -122,9 +124,7 @@ impl Server {
             || env.iter().any(|(name, _)| *name == "SITAR_TLS_CERT");
         command.arg("serve").args(args).args(["--listen", "127.0.0.1:0"]).envs(env.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), &said);
-        collect(child.stderr.take().unwrap(), &said);
+        let said = Said::of(&mut child);
         let (scheme, address) = announced(&mut child, &said);
         let mut server =
             Server { child, address, scheme, ca: PathBuf::new(), said, was_killed: false, _home: home };
@@ -173,7 +173,7 @@ impl Server {
 
     /// Everything the program printed so far.
     pub(crate) fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+        self.said.lines()
     }
 
     /// Returns the number of the process that serves a configuration. Where one takes another's
@@ -475,30 +475,17 @@ fn drain(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8
     })
 }
 
-fn collect(from: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
-    let said = Arc::clone(said);
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-            let mut said = said.lock().unwrap();
-            said.push_str(&String::from_utf8_lossy(&line));
-            said.push('\n');
-        }
-    });
-}
-
 /// Waits for the first `http(s)://HOST:PORT/` in the output; whatever the host is called, it is
 /// 127.0.0.1.
-fn announced(child: &mut Child, said: &Mutex<String>) -> (&'static str, SocketAddr) {
+fn announced(child: &mut Child, said: &Said) -> (&'static str, SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let text = said.lock().unwrap().clone();
+        let text = said.lines();
         if let Some(found) = text.split_whitespace().find_map(origin) {
             return found;
         }
         if let Some(status) = child.try_wait().unwrap() {
-            // Its last words may still be on their way.
-            std::thread::sleep(Duration::from_millis(100));
-            let text = said.lock().unwrap().clone();
+            let text = said.lines();
             panic!("sitar ended with {status} before it announced an address:\n{text}");
         }
         assert!(Instant::now() < deadline, "no address was announced:\n{text}");

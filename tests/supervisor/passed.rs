@@ -2,7 +2,7 @@
 
 use super::place::{NAME, Place, Service};
 use crate::common::client::{self, Client};
-use crate::common::{descriptors, eventually, h2, have, run_with, sample, sitar};
+use crate::common::{Over, descriptors, eventually, h2, have, run_with, sample, sitar};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -260,6 +260,7 @@ fn no_connection_is_lost_while_configuration_and_program_change() {
     let is_over = AtomicBool::new(false);
     let asked = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let _over = Over(&is_over);
         let asking = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 assert_eq!(router.http1(&config).unwrap(), (200, NAME.into()));
@@ -284,7 +285,6 @@ fn no_connection_is_lost_while_configuration_and_program_change() {
             service.run(&["upgrade"]).ok();
             go_on();
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
     eventually("the end of the old processes", || service.place.processes().len() == 2);

@@ -102,9 +102,10 @@ impl Place {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if *self.is_left.get_mut() {
+impl Place {
+    /// Removes the file now, if it would be at the end.
+    pub(crate) fn remove(&self) {
+        if self.is_left.swap(true, Ordering::SeqCst) {
             return;
         }
         let _lock = lock(&self.path);
@@ -112,6 +113,12 @@ impl Drop for Place {
             // If it stays, the next start replaces it.
             let _ = rustix::fs::unlink(&self.path);
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

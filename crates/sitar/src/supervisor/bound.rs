@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sitar_server::Role;
 
+use super::child::lock;
 use crate::config::{self, Config, ListenerConfig, ListenerRole, Problem};
 use crate::error::Error;
 use crate::handover::ListenerName;
@@ -17,7 +18,8 @@ use crate::settings::{Address, Listen, Security};
 use crate::systemd::Passed;
 use crate::unix_socket::{self, Purpose};
 
-/// An address that is listened on.
+/// An address that is listened on. Clones are the same one: it stays open until it is
+/// [closed](Bound::close), or the last of them goes.
 #[derive(Clone)]
 pub(super) struct Bound {
     /// As the configuration has it; port 0 lets the kernel choose one.
@@ -25,9 +27,9 @@ pub(super) struct Bound {
     /// With its real port.
     pub(super) address: Endpoint,
     pub(super) name: ListenerName,
-    /// One for each shard: joined by SO_REUSEPORT, or duplicates of one.
-    pub(super) sockets: Arc<Vec<OwnedFd>>,
-    /// The file of a Unix socket that was bound here, which goes with the last of these.
+    /// One for each shard: joined by SO_REUSEPORT, or duplicates of one. None when it is closed.
+    sockets: Arc<Mutex<Arc<Vec<OwnedFd>>>>,
+    /// The file of a Unix socket that was bound here.
     file: Option<Arc<unix_socket::Place>>,
     /// The permissions that this file is to have; `None`: it has those that it came with.
     mode: Option<u32>,
@@ -66,7 +68,26 @@ impl Bound {
             file.leave();
             Arc::new(file)
         });
-        Bound { wanted, address, name, sockets: Arc::new(sockets), file, mode: None }
+        Bound { wanted, address, name, sockets: held(sockets), file, mode: None }
+    }
+
+    /// Returns its sockets, to be used at once.
+    pub(super) fn sockets(&self) -> Arc<Vec<OwnedFd>> {
+        Arc::clone(&lock(&self.sockets))
+    }
+
+    /// Listens no more, whoever has a copy: the sockets are closed, and their file is removed.
+    pub(super) fn close(&self) {
+        *lock(&self.sockets) = Arc::default();
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// Closes those of `all` that are not among `kept`, for whatever use they are there.
+    pub(super) fn close_all_but(all: &[Bound], kept: &[Bound]) {
+        let is_kept = |one: &&Bound| kept.iter().any(|other| Arc::ptr_eq(&one.sockets, &other.sockets));
+        all.iter().filter(|one| !is_kept(one)).for_each(Bound::close);
     }
 
     /// Gives the file of its socket the permissions that it is to have: once the configuration that
@@ -105,6 +126,10 @@ impl Bound {
     pub(super) fn wanted(&self) -> &Endpoint {
         &self.wanted
     }
+}
+
+fn held(sockets: Vec<OwnedFd>) -> Arc<Mutex<Arc<Vec<OwnedFd>>>> {
+    Arc::new(Mutex::new(Arc::new(sockets)))
 }
 
 /// The port of HTTPS, which is chosen for redirects before others.
@@ -295,7 +320,7 @@ impl<'c> Found<'c> {
                 }
                 (Some(old.name.number), old.sockets, old.file)
             }
-            FoundSockets::New(sockets, file) => (None, Arc::new(sockets), file.map(Arc::new)),
+            FoundSockets::New(sockets, file) => (None, held(sockets), file.map(Arc::new)),
         };
         *last += 1;
         let is_passed = matches!(&wanted, Endpoint::Passed(_));
@@ -347,5 +372,39 @@ pub(super) fn word(role: Role) -> &'static str {
         Role::Https => "https",
         Role::Http => "http",
         Role::RedirectToHttps { .. } => "redirect",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_closed_is_closed_for_all_who_have_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let (socket, file) = unix_socket::listen(Purpose::Listener, &path, 0o600, 1).unwrap();
+        let endpoint = Endpoint::Unix(path.clone());
+        let one = Bound {
+            wanted: endpoint.clone(),
+            address: endpoint.clone(),
+            name: ListenerName { number: 1, of: None, role: Role::Http, is_passed: false, proxies: vec![] },
+            sockets: held(vec![socket]),
+            file: Some(Arc::new(file)),
+            mode: None,
+        };
+        // For another use it is still the same.
+        let copy = Bound { mode: Some(0o666), ..one.clone() };
+        Bound::close_all_but(&[one.clone()], std::slice::from_ref(&copy));
+        assert_eq!(copy.sockets().len(), 1);
+        UnixStream::connect(&path).unwrap();
+        Bound::close_all_but(&[one], &[Bound::inherited(endpoint.clone(), endpoint, Vec::new(), true, 2)]);
+        assert!(copy.sockets().is_empty() && !path.exists());
+        // Another program's file at that path is its own.
+        std::fs::write(&path, "").unwrap();
+        drop(copy);
+        assert!(path.exists());
     }
 }

@@ -276,10 +276,11 @@ impl Worker {
     /// It cannot, or is gone.
     pub(super) fn serve(&self, generation: u64, bound: &[Bound]) -> Result<Running, Error> {
         let known = lock(&self.listeners).clone();
-        let listeners = bound.iter().map(|bound| {
+        let sockets: Vec<Arc<Vec<OwnedFd>>> = bound.iter().map(Bound::sockets).collect();
+        let listeners = bound.iter().zip(&sockets).map(|(bound, sockets)| {
             let has =
                 known.contains(&bound.name.number) || bound.name.of.is_some_and(|of| known.contains(&of));
-            (bound.name.clone(), (!has).then_some(&bound.sockets[..]))
+            (bound.name.clone(), (!has).then_some(&sockets[..]))
         });
         let (value, blobs, descriptors) = handover::serve(generation, listeners);
         let answer = self.line.ask(&value, &blobs, &descriptors, WORKING).map_err(|error| gone(&error))?;

@@ -197,7 +197,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     let control = Arc::clone(&supervisor.live().watcher);
     supervisor.watch(read.sources, control)?;
     let reloads = Reloads::start(&supervisor)?;
-    if let Some(inherited) = &mut inherited {
+    if let Some(inherited) = &inherited {
         if let Err(error) = inherited.wait_for_go(admin.is_some()) {
             supervisor.stops.fetch_add(1, Ordering::SeqCst);
             supervisor.have_all(Leave::Stop);
@@ -206,9 +206,9 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         }
         admin.iter_mut().for_each(Admin::own);
         inherited.bound.iter().for_each(Bound::own);
-        // Those that are not listened on here lose their files now: a reload may come at any time.
-        inherited.bound.clear();
-        supervisor.live().bound.iter().for_each(Bound::set_mode);
+        let live = supervisor.live();
+        Bound::close_all_but(&inherited.bound, &live.bound);
+        live.bound.iter().for_each(Bound::set_mode);
     }
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
     if let Some(inherited) = &inherited {
@@ -247,16 +247,17 @@ fn shards(settings: &Settings) -> NonZeroU16 {
     Machine::of_this_process(settings, 0, 0).shards
 }
 
+impl Live {
+    /// Listens on nothing any more.
+    fn close(&mut self) {
+        Bound::close_all_but(&self.bound, &[]);
+        self.bound.clear();
+    }
+}
+
 impl Supervisor {
     fn live(&self) -> MutexGuard<'_, Live> {
         lock(&self.live)
-    }
-
-    /// Returns a copy of what is served, without its sockets. One that is listened on no more is
-    /// closed, and its file goes, with the last copy; and what this one is for may take long.
-    fn known(&self) -> Live {
-        let live = self.live();
-        Live { bound: Vec::new(), ..live.clone() }
     }
 
     /// Starts the first worker. `found` is what keeps certificates from being served. Returns the
@@ -403,7 +404,7 @@ impl Supervisor {
         self.stops.fetch_add(1, Ordering::SeqCst);
         // Not "stopping", for which systemd has a limit of its own.
         self.manager.status("draining");
-        self.live().bound.clear();
+        self.live().close();
         self.packing.end();
         self.have_all(Leave::Drain);
     }
@@ -415,7 +416,7 @@ impl Supervisor {
         self.packing.end();
         let mut live = self.live();
         // Or clients would wait there for an answer that nothing gives.
-        live.bound.clear();
+        live.close();
         if let (Some(worker), true, true) =
             (&live.worker, live.running.is_polled, self.stops.load(Ordering::SeqCst) == 1)
         {

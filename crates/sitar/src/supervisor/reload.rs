@@ -126,7 +126,7 @@ impl Supervisor {
         // How its sites have changed meanwhile is no change of this reload.
         self.ask_worker();
         // A copy: nothing waits for what is opened here.
-        let before = self.known();
+        let before = self.live().clone();
         let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(each)?;
         if config.admin_socket != before.config.admin_socket {
             return Err(vec![
@@ -168,9 +168,10 @@ impl Supervisor {
             let changes = status::changes(&before, &next);
             if self.is_stopping() {
                 // Nothing would accept what waits there.
-                next.bound.clear();
+                next.close();
             }
             live.clone_from(&next);
+            Bound::close_all_but(&before.bound, &live.bound);
             live.bound.iter().for_each(Bound::set_mode);
             changes
         };

@@ -221,7 +221,8 @@ impl Supervisor {
             "passed": passed.collect::<Vec<_>>(),
             "admin": self.admin_socket.get().is_some(),
         });
-        let sockets = live.bound.iter().flat_map(|bound| bound.sockets.iter());
+        let sockets: Vec<Arc<Vec<OwnedFd>>> = live.bound.iter().map(Bound::sockets).collect();
+        let sockets = sockets.iter().flat_map(|each| each.iter());
         let all = sockets.chain(self.passed.iter().map(|(_, fd)| fd)).chain(self.admin_socket.get());
         let descriptors: Vec<BorrowedFd<'_>> = all.map(|fd| fd.as_fd()).collect();
         channel.give_up_after(GOING).map_err(failed)?;
@@ -241,7 +242,7 @@ impl Supervisor {
             live.watcher.stop();
             live.bound.iter().for_each(Bound::leave);
             // Nothing would accept what waits there.
-            live.bound.clear();
+            live.close();
         }
         self.have_all(Leave::Drain);
     }

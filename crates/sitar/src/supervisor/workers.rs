@@ -49,9 +49,11 @@ impl Live {
 impl Supervisor {
     /// Starts the process of a worker.
     pub(super) fn new_worker(self: &Arc<Self>) -> Result<Arc<Worker>, Error> {
-        for socket in self.live().bound.iter().flat_map(|bound| bound.sockets.iter()) {
-            // The one before may have had its listening ended (shutdown(2)).
-            let _ = rustix::net::listen(socket, BACKLOG);
+        for bound in &self.live().bound {
+            for socket in &*bound.sockets() {
+                // The one before may have had its listening ended (shutdown(2)).
+                let _ = rustix::net::listen(socket, BACKLOG);
+            }
         }
         // Before it can end.
         let mut workers = lock(&self.workers);
@@ -138,11 +140,11 @@ impl Supervisor {
     /// changes wait. Returns when they were opened as well.
     fn open_and_lock(&self) -> (MutexGuard<'_, ()>, (Instant, Vec<SiteFiles>)) {
         loop {
-            let known = self.known();
-            let files = (Instant::now(), SiteFiles::open_all(&known.config));
+            let live = self.live().clone();
+            let files = (Instant::now(), SiteFiles::open_all(&live.config));
             let one_at_a_time = lock(&self.changing);
             // Or another configuration has come meanwhile.
-            if self.live().generation == known.generation {
+            if self.live().generation == live.generation {
                 return (one_at_a_time, files);
             }
         }
@@ -289,6 +291,9 @@ impl Oversee for Supervisor {
         }
         let before = self.live().sites.clone();
         if let Err(error) = self.start_again(files, true) {
+            if self.is_stopping() {
+                return true;
+            }
             let error = error.sentence();
             say(&format_args!("sitar: no other worker can serve instead ({why}): {error}"));
             return false;
@@ -353,6 +358,9 @@ impl Supervisor {
             let started = self.start_again(files, false);
             drop(one_at_a_time);
             let Err(error) = started else { return };
+            if self.is_stopping() {
+                return;
+            }
             let sentence = error.sentence();
             if last_said.as_ref() != Some(&sentence) {
                 say(&format_args!("sitar: no worker can be started, and it is tried again: {sentence}"));

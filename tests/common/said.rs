@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 /// The output of a program, which is read all the time, so that no pipe is ever full.
 ///
-/// Whoever looks reads what is there first: what the program has written before something else is
+/// Each look reads what is there first: what the program has written before something else is
 /// seen of it, such as an answer, is there then.
 #[derive(Clone)]
 pub(crate) struct Said(Arc<Mutex<Output>>);

@@ -76,7 +76,7 @@ impl Bound {
         Arc::clone(&lock(&self.sockets))
     }
 
-    /// Listens no more, whoever has a copy: the sockets are closed, and their file is removed.
+    /// Listens no more, also for those who have a copy: the sockets are closed, and their file is removed.
     pub(super) fn close(&self) {
         *lock(&self.sockets) = Arc::default();
         if let Some(file) = &self.file {
@@ -378,6 +378,7 @@ pub(super) fn word(role: Role) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
+    use std::slice;
 
     use super::*;
 
@@ -397,7 +398,7 @@ mod tests {
         };
         // For another use it is still the same.
         let copy = Bound { mode: Some(0o666), ..one.clone() };
-        Bound::close_all_but(&[one.clone()], std::slice::from_ref(&copy));
+        Bound::close_all_but(slice::from_ref(&one), slice::from_ref(&copy));
         assert_eq!(copy.sockets().len(), 1);
         UnixStream::connect(&path).unwrap();
         Bound::close_all_but(&[one], &[Bound::inherited(endpoint.clone(), endpoint, Vec::new(), true, 2)]);

@@ -133,6 +133,9 @@ fn what_has_been_hashed_is_not_read_again_for_a_newer_site() {
 fn header_lines_are_those_of_the_newer_site() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "app.js", b"js");
+    // Not of this second: the date of an answer is earlier than the time at which it is made.
+    let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    fs::File::options().write(true).open(folder.path().join("app.js")).unwrap().set_modified(at).unwrap();
     settle();
     let budget = Budget::new(100, 100);
     let older = open(folder.path());

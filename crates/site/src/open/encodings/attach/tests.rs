@@ -254,8 +254,12 @@ fn what_was_changed_a_moment_ago_is_not_encoded_yet() {
     let file = site.index.file(b"x.js").unwrap();
     assert_eq!(site.read_unencoded(file, 11).unwrap().content, b"some script");
     assert_eq!(site.read_unencoded(file, 10).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-    fs::write(folder.path().join("x.js"), "other").unwrap();
-    assert_eq!(site.read_unencoded(file, 11).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    // A moment may pass between the two on a busy machine.
+    let is_refused = (0..100).any(|_| {
+        fs::write(folder.path().join("x.js"), "other").unwrap();
+        site.read_unencoded(file, 11).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    });
+    assert!(is_refused);
     std::thread::sleep(SETTLED);
     assert_eq!(site.read_unencoded(file, 11).unwrap().content, b"other");
 }

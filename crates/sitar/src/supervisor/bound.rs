@@ -76,7 +76,8 @@ impl Bound {
         Arc::clone(&lock(&self.sockets))
     }
 
-    /// Listens no more, also for those who have a copy: the sockets are closed, and their file is removed.
+    /// Listens no more, also for those who have a copy: the sockets are closed, and their file is
+    /// removed.
     pub(super) fn close(&self) {
         *lock(&self.sockets) = Arc::default();
         if let Some(file) = &self.file {

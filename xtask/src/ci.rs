@@ -154,7 +154,7 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
 /// all of them by `cargo xtask full`. So are thousands of connections and files, and hundreds of
 /// reloads.
 const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
-/// That of the tests of the whole program, outside of the lab.
+/// That of the tests of the whole program, also in the lab, where what is emulated takes its time.
 const SAMPLE_OF_PROGRAM: &str = "8";
 /// Seconds for the mutations of each fuzz target's corpus, which go on for as long as is asked for.
 /// `cargo test` takes five.
@@ -228,7 +228,7 @@ fn lab(root: &Path, series: &str, program: &Path) -> Tests {
         Ok(kernel) => kernel,
         Err(error) => return skipped(error.to_string()),
     };
-    let size = vm::Size { sample: Some(SAMPLE.1), ..vm::Size::default() };
+    let size = vm::Size { sample: Some(SAMPLE_OF_PROGRAM), ..vm::Size::default() };
     let boot = || {
         println!("\n$ cargo xtask vm {series} --suite lab");
         match vm::lab(root, series, &kernel, program, vm::LAB, size, &[]) {

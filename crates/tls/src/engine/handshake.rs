@@ -318,7 +318,7 @@ impl Handshake {
     fn hand_over(self, later: &[u8]) -> Result<Established, HandshakeError> {
         let alpn = self.rustls.alpn_protocol().map(<[u8]>::to_vec);
         let resumed = self.rustls.handshake_kind() == Some(HandshakeKind::Resumed);
-        let suite = self.rustls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let suite = self.rustls.negotiated_cipher_suite().map_or(0, |suite| suite.suite().into());
         let key_exchange =
             self.rustls.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
         let version = match self.rustls.protocol_version() {
@@ -397,8 +397,8 @@ pub struct Established {
     pub resumed: bool,
     /// The version agreed on.
     pub version: Version,
-    /// The cipher suite by its IANA name.
-    pub suite: Option<&'static str>,
+    /// The cipher suite by its IANA number (RFC 8446 §B.4).
+    pub suite: u16,
     /// The key exchange by its IANA name; `None` when resumed in TLS 1.2, which has none.
     pub key_exchange: Option<&'static str>,
     /// Bytes behind the peer's handshake, still encrypted: the record layer must be given them

@@ -77,10 +77,10 @@ impl Field {
         (all == 0).then_some(self)
     }
 
-    /// Returns whether a response may depend on this field. A request that is kept for later
-    /// ([`h2::ParkedRequest`](crate::h2::ParkedRequest)) keeps these fields and no others.
+    /// Returns whether a response may depend on this field, or a log has it. A request that is kept
+    /// for later ([`h2::ParkedRequest`](crate::h2::ParkedRequest)) keeps these and no others.
     #[must_use]
-    pub const fn bears_on_response(self) -> bool {
+    pub const fn is_needed_later(self) -> bool {
         // Each is named, so that this does not compile until a new one has been decided on.
         match self {
             Field::Accept
@@ -94,9 +94,11 @@ impl Field {
             | Field::WantReprDigest
             | Field::Authorization
             | Field::Forwarded
-            | Field::XForwardedFor => true,
+            | Field::XForwardedFor
+            | Field::UserAgent
+            | Field::Referer => true,
             // Of Host the authority counts, which a request has beside its fields.
-            Field::Host | Field::UserAgent | Field::Referer => false,
+            Field::Host => false,
         }
     }
 }

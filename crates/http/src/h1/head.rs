@@ -179,6 +179,15 @@ pub fn is_head(bytes: &[u8]) -> bool {
     bytes[start(bytes)..].starts_with(b"HEAD ")
 }
 
+/// Returns the first line in `bytes`, all that has come since the last request, as far as it has
+/// come; without its end, and whatever may be wrong with it. For logs.
+#[must_use]
+pub fn first_line(bytes: &[u8]) -> &[u8] {
+    let line = &bytes[start(bytes)..];
+    let line = memchr::memchr(b'\n', line).map_or(line, |end| &line[..end]);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// Returns whether an empty line ends in the bytes after `scanned`.
 fn ends_since(bytes: &[u8], scanned: usize) -> bool {
     memchr::memchr_iter(b'\n', &bytes[scanned..]).any(|at| bytes[..=scanned + at].ends_with(b"\r\n\r\n"))

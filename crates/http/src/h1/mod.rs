@@ -33,7 +33,7 @@ mod head;
 mod response;
 
 pub use drain::{BodyDrain, Drained};
-pub use head::{RequestHead, begins_request, is_head, parse, parse_from};
+pub use head::{RequestHead, begins_request, first_line, is_head, parse, parse_from};
 pub use response::{HEAD_OVERHEAD_MAX, REJECTION_MAX, ResponseHead, write_head, write_rejection};
 
 pub use crate::Rejection;

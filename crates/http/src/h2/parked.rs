@@ -10,7 +10,7 @@ pub struct ParkedRequest {
     path: usize,
     query: Option<usize>,
     authority: Option<usize>,
-    /// Fields that bear on the response, and the lengths of their values.
+    /// Fields that are needed later, and the lengths of their values.
     fields: [(Field, u32); Fields::KEPT_MAX],
     fields_len: u8,
 }
@@ -23,7 +23,7 @@ impl fmt::Debug for ParkedRequest {
 }
 
 impl ParkedRequest {
-    /// Copies a request, with the fields that [bear on the response](Field::bears_on_response).
+    /// Copies a request, with the fields that are [needed later](Field::is_needed_later).
     #[must_use]
     pub fn new(request: &Request<'_>) -> ParkedRequest {
         let mut bytes = Vec::with_capacity(128);
@@ -39,7 +39,7 @@ impl ParkedRequest {
             fields: [(Field::Host, 0); Fields::KEPT_MAX],
             fields_len: 0,
         };
-        for (field, value) in request.fields.iter().filter(|(field, _)| field.bears_on_response()) {
+        for (field, value) in request.fields.iter().filter(|(field, _)| field.is_needed_later()) {
             // There are as many places as in a request, and a value is shorter than 4 GiB.
             parked.fields[usize::from(parked.fields_len)] = (field, value.len() as u32);
             parked.fields_len += 1;
@@ -81,11 +81,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_bears_on_the_answer_comes_back() {
+    fn what_is_needed_later_comes_back() {
         let mut request = Request::new(Method::Head, RequestTarget { path: b"/a/b", query: Some(b"q=1") });
         request.authority = Some(b"example.org");
         for (field, value) in [
             (Field::Range, &b"bytes=0-1"[..]),
+            (Field::Host, b"other.example.org"),
             (Field::UserAgent, b"curl"),
             (Field::AcceptEncoding, b"br"),
             (Field::AcceptEncoding, b"gzip"),
@@ -104,7 +105,8 @@ mod tests {
         assert_eq!(back.fields.get(Field::Range), Some(&b"bytes=0-1"[..]));
         assert_eq!(back.fields.all(Field::AcceptEncoding).collect::<Vec<_>>(), [&b"br"[..], b"gzip"]);
         assert_eq!(back.fields.get(Field::WantReprDigest), Some(&b"sha-256=1"[..]));
-        assert!(!back.fields.has(Field::UserAgent));
+        assert_eq!(back.fields.get(Field::UserAgent), Some(&b"curl"[..]));
+        assert!(!back.fields.has(Field::Host));
         let bare = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
         assert_eq!(ParkedRequest::new(&bare).request(), bare);
     }

@@ -72,6 +72,14 @@ impl Ends {
         ends.named().into_iter().map(|(_, count)| count).sum()
     }
 
+    /// Returns the place of a reason's counter among [`Counts::named`].
+    pub(crate) fn place(why: Close) -> usize {
+        let mut ends = Ends::default();
+        ends.count(why);
+        let named = Counts { ends, ..Counts::default() }.named();
+        named.iter().position(|(_, count)| *count > 0).unwrap_or_default()
+    }
+
     /// Returns the counter of a reason.
     fn of(&mut self, why: Close) -> &mut u64 {
         match why {

@@ -34,7 +34,7 @@ pub use access::{
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
-pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, LogVersion, Record, TARGET_MAX};
+pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, LogVersion, Record, Records, RecordsWaker, TARGET_MAX};
 pub use passed::{Passed, Passing};
 pub use peer::Peer;
 pub use report::{Incident, Report};

@@ -15,6 +15,7 @@ mod crowd;
 mod ends;
 mod kernel_tls;
 mod lab;
+mod logged;
 mod passed;
 mod peer;
 mod peers;

@@ -15,7 +15,9 @@ pub use self::host::{Host, HostContent, HostRedirect, Pages};
 pub use self::hosts::{HostId, Hosts, HostsError};
 pub(crate) use self::hosts::{NameId, host_of};
 pub use self::listeners::{Listener, Role};
+use crate::access::Networks;
 use crate::limits::Limits;
+use crate::log::{LogId, Wants};
 
 /// Everything that a worker serves from at one time.
 #[derive(Clone)]
@@ -31,6 +33,11 @@ pub struct Snapshot {
     pub tls: Option<sitar_tls::Config>,
     /// Limits of each shard. Tables and buffers keep the sizes that they were made with.
     pub limits: Limits,
+    /// The log of answers that no host gives: to a request that could not be read, and to one for a
+    /// host that is not served.
+    pub log: Option<LogId>,
+    /// Proxies whose word about their clients is believed, for logs.
+    pub trusted_proxies: Arc<Networks>,
 }
 
 /// A file of one of a snapshot's hosts.
@@ -72,7 +79,8 @@ impl Snapshot {
         tls: Option<sitar_tls::Config>,
         limits: Limits,
     ) -> Snapshot {
-        Snapshot { number: 0, hosts, listeners: listeners.into(), tls, limits }
+        let trusted_proxies = Arc::default();
+        Snapshot { number: 0, hosts, listeners: listeners.into(), tls, limits, log: None, trusted_proxies }
     }
 
     /// Returns whether requests are answered only where it is known who asks. Then nothing is
@@ -81,6 +89,12 @@ impl Snapshot {
     pub fn needs_peers(&self) -> bool {
         self.hosts.iter().any(|(_, host)| host.access.is_some())
             || self.listeners.iter().any(Listener::has_proxies)
+    }
+
+    /// Returns what it says of logs.
+    pub(crate) fn log_wants(&self) -> Wants {
+        let hosts = self.hosts.iter().map(|(_, host)| host.log).collect();
+        Wants { hosts, others: self.log, trusted: Arc::clone(&self.trusted_proxies) }
     }
 
     /// Returns the site of a host of this snapshot.

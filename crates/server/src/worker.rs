@@ -21,6 +21,7 @@ use crate::close::Close;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
+use crate::log::{Queues, Records};
 use crate::passed::{Passing, Shards};
 use crate::report::{Incident, Report};
 use crate::shard::Shard;
@@ -64,6 +65,8 @@ pub(crate) struct ShardSpec {
     pub(crate) offload: TlsOffload,
     pub(crate) clock: Clock,
     pub(crate) report: Report,
+    /// For records of answers.
+    pub(crate) queues: Arc<Queues>,
     pub(crate) stop: Stop,
     /// Counts of all shards that have ended, in whatever way.
     pub(crate) counts: Mutex<Counts>,
@@ -119,6 +122,7 @@ impl ShardSpec {
             offload: spec.offload,
             clock,
             report,
+            queues: Arc::new(Queues::new(Instant::now())),
             stop: Stop::default(),
             counts: Mutex::default(),
         })
@@ -215,6 +219,13 @@ impl Worker {
     #[must_use]
     pub fn passing(&self) -> Passing {
         Passing::new(&self.shards.passed)
+    }
+
+    /// Returns the records of the answers that are logged, from then on. For one thread that reads
+    /// until the worker has ended: nobody else gets them.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        Records::new(Arc::clone(&self.shards.queues))
     }
 
     /// Returns whether every shard turns: each is woken, and has that long to come round. For a

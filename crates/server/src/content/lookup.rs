@@ -20,6 +20,8 @@ pub(crate) struct Served {
     only: Option<(HostId, Arc<Site>)>,
     /// Requests are answered only where the peer is known.
     needs_peers: bool,
+    /// Some log records who asks.
+    logs_peers: bool,
     pub(crate) cache: Cache,
     pub(crate) gate: Gate,
     /// Lent to one answer after another.
@@ -38,18 +40,27 @@ pub(crate) enum Outcome<'f> {
 impl Served {
     pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache, gate: Gate) -> Served {
         let (only, needs_peers) = (snapshot.hosts.only(), snapshot.needs_peers());
-        Served { only, needs_peers, snapshot, cache, gate, scratch: Scratch::new() }
+        let logs_peers = snapshot.log_wants().is_any();
+        let scratch = Scratch::new();
+        Served { only, needs_peers, logs_peers, snapshot, cache, gate, scratch }
     }
 
     /// Serves from `next` from now on. Returns the snapshot until now.
     pub(crate) fn replace(&mut self, next: Arc<Snapshot>) -> Arc<Snapshot> {
         (self.only, self.needs_peers) = (next.hosts.only(), next.needs_peers());
+        self.logs_peers = next.log_wants().is_any();
         std::mem::replace(&mut self.snapshot, next)
     }
 
     /// Whether the choice of a host depends on what a connection was opened for.
     pub(crate) fn has_names(&self) -> bool {
         self.only.is_none()
+    }
+
+    /// Whether nothing is received before the kernel has said who the peer is: requests are
+    /// answered only where that is known, or a log says it.
+    pub(crate) fn wants_peers(&self) -> bool {
+        self.needs_peers || self.logs_peers
     }
 
     /// Whether requests are answered only where the peer is known.
@@ -64,6 +75,7 @@ impl Served {
         origin: &mut Origin,
         request: &Request<'_>,
     ) -> Outcome<'s> {
+        origin.lead(None);
         // That it is needed may be news of a reload, and the kernel may not have been able to tell.
         if self.needs_peers && origin.peer().is_none() {
             return Outcome::Refused(&UNKNOWN_PEER);
@@ -94,6 +106,7 @@ impl Served {
                 }
             }
         };
+        origin.lead(Some(host));
         // Only where peers have to be known is there a host that not everyone may ask.
         if self.needs_peers
             && let Some(access) = self.snapshot.hosts.get(host).and_then(|host| host.access.as_deref())

@@ -36,6 +36,20 @@ impl Parts {
         self.plan.piece(self.piece, &mut FieldBuf::new()).is_none()
     }
 
+    /// Returns how many bytes are left.
+    pub(super) fn left(&self) -> u64 {
+        let mut text = FieldBuf::new();
+        let mut sum = 0;
+        for piece in self.piece.. {
+            match self.plan.piece(piece, &mut text) {
+                None => break,
+                Some(Piece::Text(text)) => sum += text.len() as u64,
+                Some(Piece::Bytes(range)) => sum += range.len() as u64,
+            }
+        }
+        sum.saturating_sub(self.done as u64)
+    }
+
     /// Offers what is left of the present piece to `take`. See
     /// [`Source::offer`](super::source::Source::offer).
     pub(super) fn offer<E>(&mut self, take: impl FnOnce(Run<'_>) -> Result<usize, E>) -> Result<usize, E> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sitar_tls::{CertificateNames, ClientCa};
 
+use crate::log::LogTls;
 use crate::peer::Peer;
 use crate::snapshot::{HostId, Hosts, NameId, Role, host_of};
 
@@ -16,15 +17,19 @@ pub(crate) struct Origin {
     /// `None`: the handshake told nothing, or one site was for everyone when it ended. On the heap,
     /// since only connections to several hosts have it.
     told: Option<Box<Told>>,
-    /// The host of the last request.
+    /// The host that the last request led to, whatever the answer.
+    led: Option<HostId>,
+    /// The host of the last request that a site has answered.
     routed: Option<Routed>,
+    /// What the handshake has agreed on, for logs.
+    tls: Option<LogTls>,
     /// Whether the peer may ask the host that it asked last: the lower half of the number of the
     /// snapshot, the host, and the answer.
     admitted: Option<(u32, HostId, bool)>,
 }
 
 /// Each connection has one.
-const _: () = assert!(size_of::<Origin>() <= 56);
+const _: () = assert!(size_of::<Origin>() <= 72);
 
 /// What the handshake has told.
 struct Told {
@@ -54,7 +59,7 @@ enum Asked {
 impl Origin {
     /// That of a connection that has just been accepted.
     pub(crate) fn new(role: Role) -> Origin {
-        Origin { role, peer: None, told: None, routed: None, admitted: None }
+        Origin { role, peer: None, told: None, led: None, routed: None, tls: None, admitted: None }
     }
 
     /// Keeps what the handshake has told.
@@ -65,6 +70,28 @@ impl Origin {
         client_ca: Option<ClientCa>,
     ) {
         self.told = Some(Box::new(Told { server_name, names, client_ca }));
+    }
+
+    /// Keeps what the handshake has agreed on.
+    pub(crate) fn agree(&mut self, tls: LogTls) {
+        self.tls = Some(tls);
+    }
+
+    /// Returns what the handshake has agreed on.
+    pub(crate) fn tls(&self) -> Option<LogTls> {
+        self.tls
+    }
+
+    /// Keeps the host that a request leads to, if it leads to one.
+    #[inline]
+    pub(crate) fn lead(&mut self, host: Option<HostId>) {
+        self.led = host;
+    }
+
+    /// Returns the host that the last request led to, whatever the answer.
+    #[inline]
+    pub(crate) fn led(&self) -> Option<HostId> {
+        self.led
     }
 
     /// Returns whether this certifies the client, if there is need of that.

@@ -55,6 +55,17 @@ impl Source {
         (!is_empty).then_some(self)
     }
 
+    /// Returns how many bytes are left of it.
+    pub(crate) fn left(&self) -> u64 {
+        match self {
+            Source::Static(bytes) => bytes.len() as u64,
+            Source::Refusal(status, reason, done) => (refusal_len(*status, reason) - done) as u64,
+            Source::Region(_, range) => range.len() as u64,
+            Source::Parts(parts) => parts.left(),
+            Source::File(_, range) => range.end.saturating_sub(range.start),
+        }
+    }
+
     /// Returns how many of its next bytes are at hand.
     pub(crate) fn ready(&self) -> usize {
         match self {
@@ -140,7 +151,7 @@ impl Source {
 }
 
 /// Returns the length of a refusal's text.
-fn refusal_len(status: Status, reason: &str) -> usize {
+pub(crate) fn refusal_len(status: Status, reason: &str) -> usize {
     refusal(status, reason, |pieces| pieces.iter().map(|piece| piece.len()).sum())
 }
 

@@ -1,20 +1,25 @@
 //! The content that a stream of HTTP/2 sends, or waits for.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use sitar_http::h2::{self, ParkedRequest};
 use sitar_io::TxBuf;
 
 use super::source::Source;
+use crate::log::Watched;
 
 /// The content of a stream's answer, or a request that cannot be answered yet.
 #[expect(clippy::large_enum_variant, reason = "nearly always a body")]
 pub(crate) enum StreamContent {
-    Parked(Box<ParkedRequest>, ParkedFor),
+    /// And since when.
+    Parked(Box<(ParkedRequest, Instant)>, ParkedFor),
     Body {
         source: Source,
         /// The part of it that has been read ahead, from a file.
         read: Option<(TxBuf, Range<usize>)>,
+        /// The answer, if a log waits for its end.
+        recorded: Option<Watched>,
     },
 }
 
@@ -42,8 +47,8 @@ impl StreamContent {
         matches!(self, StreamContent::Parked(_, ParkedFor::Place))
     }
 
-    pub(crate) fn of(source: Source) -> StreamContent {
-        StreamContent::Body { source, read: None }
+    pub(crate) fn of(source: Source, recorded: Option<Watched>) -> StreamContent {
+        StreamContent::Body { source, read: None, recorded }
     }
 }
 
@@ -52,12 +57,15 @@ impl h2::ContentSource for StreamContent {
         match self {
             StreamContent::Parked(..) => 0,
             StreamContent::Body { read: Some((_, part)), .. } => part.len(),
-            StreamContent::Body { source, read: None } => source.ready(),
+            StreamContent::Body { source, read: None, .. } => source.ready(),
         }
     }
 
     fn fill(&mut self, out: &mut [u8]) {
-        let StreamContent::Body { source, read } = self else { return };
+        let StreamContent::Body { source, read, recorded } = self else { return };
+        if let Some(recorded) = recorded {
+            recorded.unsent = recorded.unsent.saturating_sub(out.len() as u64);
+        }
         let Some((stage, part)) = read else { return source.fill(out) };
         out.copy_from_slice(&stage[part.start..part.start + out.len()]);
         part.start += out.len();

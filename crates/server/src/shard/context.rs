@@ -14,6 +14,7 @@ use crate::close::Close;
 use crate::content::lookup::Served;
 use crate::content::stream::StreamContent;
 use crate::limits::Limits;
+use crate::log::Recorder;
 use crate::peer::Peer;
 use crate::stop::Stage;
 use crate::{Counts, TlsOffload};
@@ -53,6 +54,7 @@ pub(crate) struct Shared<E: Engine> {
     pub(crate) starved: VecDeque<Key>,
     pub(crate) handshakes: Handshakes,
     pub(crate) counts: Counts,
+    pub(crate) log: Recorder,
     /// The address of the client that a proxy's header has just named.
     pub(crate) client: Option<Peer>,
 }

@@ -47,6 +47,7 @@ use crate::content::cache::Cache;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
+use crate::log::{Cut, Queues, Recorder};
 use crate::peer::Peer;
 use crate::snapshot::Snapshot;
 use crate::stop::{Answering, Stage, Stop};
@@ -64,6 +65,7 @@ pub(crate) struct Shard<E: Engine> {
     resumed: Vec<Key>,
     dates: Dates,
     inbox: Inbox,
+    queues: Arc<Queues>,
     /// The time to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
     /// What connections have needed lately.
@@ -104,6 +106,8 @@ impl<E: Engine> Shard<E> {
         let connections = limits.ring().connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
         let gate = Gate::new(Arc::clone(&spec.throttle), spec.verifier.clone(), index);
+        let mut log = Recorder::default();
+        log.take_up(snapshot.log_wants(), &spec.queues);
         let served = Served::new(snapshot, cache, gate);
         Ok(Shard {
             acceptors,
@@ -114,6 +118,7 @@ impl<E: Engine> Shard<E> {
             resumed: Vec::with_capacity(connections),
             dates: Dates { clock: Arc::clone(&spec.clock), until: now },
             inbox,
+            queues: Arc::clone(&spec.queues),
             shed_at: None,
             peak: Peak::new(now),
             stop: spec.stop.clone(),
@@ -133,6 +138,7 @@ impl<E: Engine> Shard<E> {
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
                     counts: Counts::default(),
+                    log,
                     client: None,
                     limits,
                 },
@@ -149,9 +155,13 @@ impl<E: Engine> Shard<E> {
             self.turn()?;
         }
         // The drop of the ring closes them.
-        for (_, connection) in self.connections.iter() {
-            self.cx.shared.counts.end(connection.why(Close::Operator));
+        let Shared { log, ring, counts, .. } = &mut self.cx.shared;
+        for connection in self.connections.iter_mut() {
+            let why = connection.why(Close::Operator);
+            counts.end(why);
+            connection.abandon(log, why);
         }
+        log.end_turn(|| ring.now());
         Ok(())
     }
 
@@ -189,6 +199,8 @@ impl<E: Engine> Shard<E> {
         self.shed_load();
         self.give_out_files();
         self.note_peak();
+        let Shared { log, ring, .. } = &mut self.cx.shared;
+        log.end_turn(|| ring.now());
         Ok(())
     }
 
@@ -293,7 +305,10 @@ impl<E: Engine> Shard<E> {
     fn with(&mut self, key: Key, handle: impl FnOnce(&mut Connection, &mut Context<E>) -> Result<(), Close>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         self.cx.shared.key = key;
-        match handle(connection, &mut self.cx) {
+        let handled = handle(connection, &mut self.cx);
+        // Streams of HTTP/2 end in many ways, but all within an event.
+        self.cx.shared.log.note_ends(Cut::StreamReset);
+        match handled {
             Ok(()) => self.wheel.schedule(index_of(key), connection.deadline()),
             Err(why) => return self.remove(key, why),
         }
@@ -309,11 +324,12 @@ impl<E: Engine> Shard<E> {
     /// Closes a connection; `why` is the last reason, beside the one for which its end was begun.
     fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
-        self.cx.shared.counts.end(connection.why(why));
+        let ended = connection.why(why);
+        self.cx.shared.counts.end(ended);
         self.addresses.remove(connection.address);
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
-        let conn = connection.release(&mut self.cx);
+        let conn = connection.release(&mut self.cx, ended);
         self.cx.served.cache.forget(key);
         self.cx.served.gate.forget(key);
         self.cx.files.forget(key);
@@ -376,6 +392,7 @@ impl<E: Engine> Shard<E> {
             return;
         }
         self.cx.shared.limits = next.limits.clone();
+        self.cx.shared.log.take_up(next.log_wants(), &self.queues);
         if self.drain.until.is_none() {
             self.acceptors.replace(&mut self.cx.shared.ring, &next.listeners, self.cx.shared.now);
         }

@@ -69,6 +69,11 @@ impl<T> Slab<T> {
         Some(Key(u64::from(place.generation) << 32 | u64::from(index)))
     }
 
+    /// Returns all entries, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.places.iter_mut().filter_map(|place| place.value.as_mut())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| {
             let value = place.value.as_ref()?;

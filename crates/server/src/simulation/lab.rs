@@ -12,12 +12,14 @@ use sitar_io::Ring;
 use sitar_io::sim::{Faults, Next, Rng, World};
 use sitar_site::{Budget, Options, Site};
 
+use super::logged::Logged;
 use super::peer::{Peer, Tally};
 use super::served::listener;
 use crate::access::verify::Verifier;
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, inherited};
 use crate::limits::{Limits, TlsOffload};
+use crate::log::{LogId, Queues};
 use crate::passed::Shards;
 use crate::shard::Shard;
 use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
@@ -248,7 +250,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let budget = Budget::new(total, total / 2).with_files(files.unwrap_or(usize::MAX));
     let tls = secure.then(|| fixture.server.clone());
     let hosts = Hosts::one(Arc::clone(&sites[0]));
-    let first = Snapshot::new(hosts, vec![listener(secure)], tls, limits.clone());
+    // Drawn apart, so that the seeds from before it mean what they did.
+    let is_logged = Rng::new(seed ^ 0x10_66ed).chance(600);
+    let hosts = if is_logged { hosts.logged(LogId(0)) } else { hosts };
+    let mut first = Snapshot::new(hosts, vec![listener(secure)], tls, limits.clone());
+    first.log = is_logged.then_some(LogId(0));
     let latest = LatestSnapshot::new(first);
     let seconds = Arc::new(AtomicU64::new(0));
     let passed = Arc::clone(&seconds);
@@ -265,6 +271,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         // long.
         loader_worker.set_large_above(32 << 10);
     }
+    let queues = Arc::new(Queues::new(world.now()));
+    let mut logged = Logged::new(&queues);
     let swapper = loader.clone();
     let stop = Stop::default();
     let spec = ShardSpec {
@@ -279,6 +287,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         offload,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         report: Arc::new(|incident| panic!("{incident}")),
+        queues: Arc::clone(&queues),
         stop: stop.clone(),
         counts: Mutex::default(),
     };
@@ -349,6 +358,9 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
             let site = &sites[turn as usize % VERSIONS];
             let mut next = (*older).clone();
             next.hosts = Hosts::one(Arc::clone(site));
+            if is_logged {
+                next.hosts = next.hosts.logged(LogId(0));
+            }
             let next = next.after(&older).unwrap();
             let kept = inherited(&next, &older, loaded, later());
             swapper.swap_to(next, kept).unwrap();
@@ -374,6 +386,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     while world.census().scripts > 1 && !shard.is_over() {
         shard.turn().unwrap();
         shard.check();
+        logged.read_now_and_then();
         tally.borrow_mut().taken_up = shard.snapshot();
         turns += 1;
         assert!(turns < 3_000_000, "peers still there after {turns} turns");
@@ -398,6 +411,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     assert_eq!(world.blamed(), None, "the ring broke a promise");
     let world_hash = world.hash();
     drop((shard, loader_worker.take()));
+    logged.check(if is_logged { counts.requests } else { 0 });
     // What came for a shard that had ended.
     drop(inbox.take());
     assert_eq!(world.census().connections, 0);

@@ -14,6 +14,7 @@ use crate::access::Throttle;
 use crate::access::verify::{Verifier, VerifyWorker};
 use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, LoaderWorker};
+use crate::log::Queues;
 use crate::passed::Shards;
 use crate::shard::Shard;
 use crate::snapshot::{Hosts, LatestSnapshot, Listener, Role, Snapshot};
@@ -72,6 +73,7 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         offload: TlsOffload::None,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         report,
+        queues: Arc::new(Queues::new(world.now())),
         stop: stop.clone(),
         counts: Mutex::default(),
     };

@@ -7,6 +7,7 @@ use sitar_site::{Hsts, Page, Site};
 use sitar_tls::ClientCa;
 
 use crate::access::Access;
+use crate::log::LogId;
 
 /// What is served under some names.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Host {
     pub client_ca: Option<ClientCa>,
     /// Who may ask for its site; `None`: everyone.
     pub access: Option<Arc<Access>>,
+    /// The log of its answers; `None`: they are not recorded.
+    pub log: Option<LogId>,
 }
 
 /// The content of a host.
@@ -75,6 +78,7 @@ impl Host {
             pages: Pages::default(),
             client_ca: None,
             access: None,
+            log: None,
         }
     }
 

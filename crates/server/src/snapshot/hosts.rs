@@ -9,6 +9,7 @@ use sitar_http::Status;
 use sitar_site::{Page, Site, redirect_fields};
 
 use super::host::{Host, HostContent, HostRedirect};
+use crate::log::LogId;
 
 /// Most hosts of a snapshot.
 const HOSTS_MAX: usize = 4096;
@@ -119,6 +120,15 @@ impl Hosts {
             default: Some(HostId(0)),
             plain_redirect_fields: redirect_fields(None).into(),
         }
+    }
+
+    /// The same, whose answers all belong to this log.
+    #[must_use]
+    pub fn logged(mut self, log: LogId) -> Hosts {
+        let logged =
+            |entry: &Entry| Entry { host: Host { log: Some(log), ..entry.host.clone() }, ..entry.clone() };
+        self.hosts = self.hosts.iter().map(logged).collect();
+        self
     }
 
     /// Several sites by name.

@@ -5,6 +5,7 @@
 //! requests, and a protocol nothing of records.
 
 mod arrival;
+mod end;
 mod files;
 pub(crate) mod held;
 
@@ -16,8 +17,9 @@ use sitar_io::{Conn, Engine, Errno, ReadBuf, RecvEnd, RxBuf, SendBuf};
 use sitar_tls::Handshake;
 
 use self::arrival::ProxyHeader;
-use super::http1::{self, Http1};
+use super::http1::Http1;
 use super::http2::Http2;
+use super::refusal::{self, Refusal};
 use super::transport::output::Put;
 use super::transport::{Arrival, Asked, Negotiated, Opened, Sent, Transport, Wait};
 use crate::close::{Close, PeerReason, Timeout};
@@ -76,15 +78,6 @@ impl Connection {
     /// Returns why it ends, if the reason at last was `last`.
     pub(crate) fn why(&self, last: Close) -> Close {
         self.io.why(last)
-    }
-
-    /// Gives everything back to the shard; the caller closes the descriptor.
-    pub(crate) fn release<E: Engine>(mut self, cx: &mut Context<E>) -> Conn {
-        cx.shared.quota.clear(&mut self.charge);
-        if let Protocol::Http2(http2) = self.protocol {
-            http2.release(&mut cx.shared.h2, &mut cx.files);
-        }
-        self.io.release(&mut cx.shared.quota)
     }
 
     // Events.
@@ -237,7 +230,7 @@ impl Connection {
                 let more = protocol.has_more(io);
                 match protocol {
                     Protocol::Http1(http1) => http1.on_late(io, &mut cx.shared)?,
-                    Protocol::Undecided | Protocol::Http2(_) => http1::late(io, &mut cx.shared, more)?,
+                    Protocol::Undecided | Protocol::Http2(_) => refusal::late(io, &mut cx.shared, more)?,
                 }
                 self.settle(cx)
             }
@@ -364,7 +357,8 @@ impl Connection {
             Negotiated::More | Negotiated::Failed => Ok(()),
             Negotiated::PlainHttp { head_only } => {
                 let more = self.protocol.has_more(&self.io);
-                match http1::refuse(&mut self.io, &mut cx.shared, &NOT_TLS, head_only, more)? {
+                let refusal = Refusal::unread(&NOT_TLS, head_only);
+                match refusal::refuse(&mut self.io, &mut cx.shared, &refusal, more)? {
                     Put::Done => Ok(()),
                     // Nothing comes in after a failed handshake, so nothing else would end it.
                     Put::NoRoom => Err(Close::Ours("a refusal longer than a buffer")),

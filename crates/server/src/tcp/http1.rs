@@ -1,21 +1,21 @@
 //! HTTP/1 on a connection: requests as they come, each answered before the next is read.
 
+use std::time::Instant;
+
+use sitar_http::Version;
 use sitar_http::h1::{self, BodyDrain, Drained, Framing, Rejection, RequestHead, ResponseHead};
-use sitar_http::{Method, Status, Version};
 use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
+use super::refusal::{Refusal, late, refuse, version};
 use super::transport::output::{Output, Put};
 use super::transport::security::Security;
 use super::transport::{KernelKey, Transport, Wait};
 use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
+use crate::log::{Cut, OpenAnswer, Recorder, Requested};
 use crate::shard::context::{Context, Shared};
-
-/// RFC 9110 §15.5.9.
-const TOO_SLOW: Rejection =
-    Rejection { status: Status::REQUEST_TIMEOUT, reason: "the request took too long to arrive" };
 
 /// A conversation in HTTP/1.
 #[derive(Default)]
@@ -26,8 +26,10 @@ pub(super) struct Http1 {
     body: Option<BodyDrain>,
     /// Bytes of the unparsed text that the parser has seen already.
     scanned: usize,
-    /// The request at the front of the text has been looked up, and waits for something.
-    is_known: bool,
+    /// When the request at the front of the text was first looked up, if it waits for something.
+    since: Option<Instant>,
+    /// The last answer, while a log waits for its end.
+    recorded: Option<OpenAnswer>,
 }
 
 /// The outcome of a request.
@@ -86,7 +88,7 @@ impl Http1 {
             };
             match step {
                 Step::Answered(len) => {
-                    (self.scanned, self.is_known) = (0, false);
+                    (self.scanned, self.since) = (0, None);
                     used += len;
                 }
                 Step::Waits => break,
@@ -104,10 +106,12 @@ impl Http1 {
         there: usize,
     ) -> Result<Step, Close> {
         let Context { served, shared, .. } = cx;
-        let head_only = head.request.method == Method::Head;
         let drain = match BodyDrain::new(head.body, &shared.limits.http) {
             Ok(drain) => drain,
-            Err(rejection) => return self.refuse(io, shared, &rejection, head_only, head.len),
+            Err(rejection) => {
+                let refusal = Refusal::of(&rejection, head, None);
+                return self.refuse(io, shared, &refusal, head.len);
+            }
         };
         if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
             return Ok(Step::Waits);
@@ -118,16 +122,23 @@ impl Http1 {
             io.wait_for_buffer(shared);
             return Ok(Step::Waits);
         }
-        let is_new = !std::mem::replace(&mut self.is_known, true);
+        let is_new = self.since.is_none();
+        let start = *self.since.get_or_insert(shared.now);
         let outcome = served.look_up(shared.asker(is_new), io.origin(), &head.request);
         let (output, security) = io.output()?;
-        let written = match outcome {
-            Outcome::Reply(reply) => write(output, security, &shared.date, head.version, close, &reply),
+        let (written, what) = match outcome {
+            Outcome::Reply(reply) => {
+                let written = write(output, security, &shared.date, head.version, close, &reply);
+                (written, (reply.status, reply.content_len()))
+            }
             Outcome::Later => {
                 io.wait_for_load();
                 return Ok(Step::Waits);
             }
-            Outcome::Refused(rejection) => return self.refuse(io, shared, rejection, head_only, head.len),
+            Outcome::Refused(rejection) => {
+                let refusal = Refusal::of(rejection, head, io.origin().led());
+                return self.refuse(io, shared, &refusal, head.len);
+            }
         };
         match written {
             Written::All => {}
@@ -144,6 +155,9 @@ impl Http1 {
         }
         io.count_answer();
         shared.counts.requests += 1;
+        let requested = Requested::Request(&head.request, io.origin().led());
+        io.note(&mut shared.log, (requested, version(head), start), what);
+        self.recorded = shared.log.begin(self.rest.is_some());
         if close {
             io.end(if shared.is_leaving() { Close::Operator } else { Close::Done });
         } else {
@@ -170,7 +184,7 @@ impl Http1 {
             io.end(Close::Peer(PeerReason::Http));
             return Ok(Step::Answered(0));
         }
-        self.refuse(io, cx, rejection, h1::is_head(text), 0)
+        self.refuse(io, cx, &Refusal::of_text(rejection, text), 0)
     }
 
     /// Refuses a request of `len` bytes, after which the connection ends.
@@ -178,12 +192,11 @@ impl Http1 {
         &mut self,
         io: &mut Transport,
         cx: &mut Shared<E>,
-        rejection: &Rejection,
-        head_only: bool,
+        refusal: &Refusal<'_>,
         len: usize,
     ) -> Result<Step, Close> {
         let more = self.has_more(io);
-        Ok(match refuse(io, cx, rejection, head_only, more)? {
+        Ok(match refuse(io, cx, refusal, more)? {
             Put::Done => Step::Answered(len),
             Put::NoRoom => Step::Waits,
         })
@@ -196,6 +209,7 @@ impl Http1 {
         }
         let Some(rest) = self.rest.take() else { return Ok(()) };
         self.rest = io.send_source(cx, rest)?;
+        self.note_end(cx);
         if self.rest.is_some() && io.has_output() {
             let more = self.has_more(io);
             io.flush(cx, more)?;
@@ -221,7 +235,26 @@ impl Http1 {
             return Err(Close::Incomplete);
         }
         self.rest = io.send_read(cx, rest, buf, len, second)?;
+        self.note_end(cx);
         Ok(())
+    }
+
+    /// Has the log know if all of the answer has been gathered.
+    #[inline]
+    fn note_end<E: Engine>(&mut self, cx: &mut Shared<E>) {
+        if self.rest.is_none()
+            && let Some(answer) = self.recorded.take()
+        {
+            cx.log.end(answer, 0, None);
+        }
+    }
+
+    /// The connection has ended, and that is why.
+    pub(super) fn abandon(self, log: &mut Recorder, why: Close) {
+        if let Some(answer) = self.recorded {
+            let unsent = self.rest.map_or(0, |rest| rest.left());
+            log.end(answer, unsent, Some(Cut::Closed(why)));
+        }
     }
 
     /// Whether a send buffer will be filled for this connection after the present one.
@@ -264,57 +297,6 @@ fn closes<E: Engine>(head: &RequestHead<'_>, there: usize, cx: &Shared<E>) -> bo
     // A drain leaves no request unanswered that has come already.
     let is_last = || cx.is_stopping() || there == head.len || has_body;
     !head.keep_alive || refuses_body || (cx.is_leaving() && is_last())
-}
-
-/// The time for a request is over: refuses it, if it has begun. `more` is handed to a flush.
-pub(super) fn late<E: Engine>(io: &mut Transport, cx: &mut Shared<E>, more: bool) -> Result<(), Close> {
-    let timeout = io.timeout();
-    let pending = io.pending();
-    if h1::begins_request(pending) {
-        let head_only = h1::is_head(pending);
-        let _ = refuse_for(io, cx, &TOO_SLOW, head_only, more, Close::Timeout(timeout))?;
-    } else {
-        io.end(Close::Timeout(timeout));
-    }
-    Ok(())
-}
-
-/// Refuses a request, after which the connection ends. Where there is no room, what is gathered
-/// goes first; `more` is handed to a flush.
-pub(super) fn refuse<E: Engine>(
-    io: &mut Transport,
-    cx: &mut Shared<E>,
-    rejection: &Rejection,
-    head_only: bool,
-    more: bool,
-) -> Result<Put, Close> {
-    let is_ours = rejection.status.code() >= 500 && rejection.status != Status::HTTP_VERSION_NOT_SUPPORTED;
-    let why = match (is_ours, rejection.status) {
-        (true, _) => Close::Ours("a file cannot be read"),
-        (false, Status::NOT_FOUND) => Close::Done,
-        (false, _) => Close::Peer(PeerReason::Http),
-    };
-    refuse_for(io, cx, rejection, head_only, more, why)
-}
-
-fn refuse_for<E: Engine>(
-    io: &mut Transport,
-    cx: &mut Shared<E>,
-    rejection: &Rejection,
-    head_only: bool,
-    more: bool,
-    why: Close,
-) -> Result<Put, Close> {
-    let date = cx.date;
-    let put = io.put(cx, |output, security| output.rejection(security, rejection, &date, head_only))?;
-    match put {
-        Put::NoRoom => io.flush(cx, more)?,
-        Put::Done => {
-            io.end(why);
-            cx.counts.requests += 1;
-        }
-    }
-    Ok(put)
 }
 
 /// The progress of writing a reply.

@@ -20,6 +20,7 @@ use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::content::stream::{ParkedFor, StreamContent};
+use crate::log::{LogVersion, Requested};
 use crate::shard::context::{Context, Shared};
 use crate::shard::files::SpareFiles;
 
@@ -56,7 +57,7 @@ impl Http2 {
     }
 
     /// Keeps a request until it can be answered.
-    fn park(&mut self, stream: u32, parked: Box<ParkedRequest>, what: ParkedFor) {
+    fn park(&mut self, stream: u32, parked: Box<(ParkedRequest, Instant)>, what: ParkedFor) {
         if self.h2.park(stream, StreamContent::Parked(parked, what)) {
             self.has_parked = true;
             self.places.note(what);
@@ -75,7 +76,7 @@ impl Http2 {
         self.has_parked = false;
         for content in self.h2.parked() {
             count += usize::from(content.waits_for_load());
-            memory += if let StreamContent::Parked(parked, _) = content { parked.memory() } else { 0 };
+            memory += if let StreamContent::Parked(parked, _) = content { parked.0.memory() } else { 0 };
             self.has_parked = true;
         }
         (count, memory)
@@ -113,23 +114,28 @@ impl Http2 {
             let request = match request {
                 Ok(request) => request,
                 Err(rejection) => {
+                    let requested = (Requested::Method(method), LogVersion::Http2, shared.now);
+                    io.note_refusal(&mut shared.log, requested, &rejection, head_only);
                     self.refuse(io, shared, stream, &rejection, head_only);
                     continue;
                 }
             };
             let what = match served.look_up(asker, io.origin(), &request) {
                 Outcome::Reply(reply) if self.admits(files, &reply.body) => {
+                    io.note_reply(&mut shared.log, (&request, shared.now), &reply);
                     self.reply(io, shared, stream, &reply)?;
                     continue;
                 }
                 Outcome::Refused(rejection) => {
+                    io.note_refused(&mut shared.log, (&request, shared.now), rejection);
                     self.refuse(io, shared, stream, rejection, head_only);
                     continue;
                 }
                 Outcome::Reply(_) => ParkedFor::Place,
                 Outcome::Later => ParkedFor::Load,
             };
-            self.park(stream, Box::new(ParkedRequest::new(&request)), what);
+            let parked = Box::new((ParkedRequest::new(&request), shared.now));
+            self.park(stream, parked, what);
         }
         Ok(used)
     }
@@ -157,15 +163,19 @@ impl Http2 {
             let next = self.h2.take_parked_after(seen, StreamContent::waits_for_load);
             let Some((stream, StreamContent::Parked(parked, what))) = next else { break };
             seen = stream;
-            let request = parked.request();
+            let (request, since) = (parked.0.request(), parked.1);
             let head_only = request.method == Method::Head;
             let has_place = what == ParkedFor::LoadInPlace;
             match served.look_up(shared.asker(false), io.origin(), &request) {
                 Outcome::Reply(reply) if has_place || self.admits(files, &reply.body) => {
+                    io.note_reply(&mut shared.log, (&request, since), &reply);
                     self.reply(io, shared, stream, &reply)?;
                 }
                 Outcome::Reply(_) => self.park(stream, parked, ParkedFor::Place),
-                Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
+                Outcome::Refused(rejection) => {
+                    io.note_refused(&mut shared.log, (&request, since), rejection);
+                    self.refuse(io, shared, stream, rejection, head_only);
+                }
                 Outcome::Later => self.park(stream, parked, what),
             }
         }
@@ -199,12 +209,13 @@ impl Http2 {
         let Rejection { status, reason } = *rejection;
         let text = Source::Refusal(status, reason, 0);
         let content_length = Some(text.ready() as u64);
+        let recorded = cx.log.watch(!head_only);
         let fields = &rejection.fields();
         let head = ResponseHead { status, date: &cx.date, block: b"", fields, content_length };
         if head_only {
             self.h2.respond_without_content(&mut cx.h2, stream, &head);
         } else {
-            self.h2.respond(&mut cx.h2, stream, &head, StreamContent::of(text));
+            self.h2.respond(&mut cx.h2, stream, &head, StreamContent::of(text, recorded));
         }
     }
 
@@ -234,11 +245,16 @@ impl Http2 {
                 self.h2.respond_now(&mut cx.h2, stream, head, content, room)
             });
             if put.map_err(|_| Close::Ours("sealing"))? == Put::Done {
+                cx.log.watch(false);
                 return Ok(());
             }
         }
-        match Source::of(body) {
-            Some(source) => self.h2.respond(&mut cx.h2, stream, head, StreamContent::of(source)),
+        let source = Source::of(body);
+        let recorded = cx.log.watch(source.is_some());
+        match source {
+            Some(source) => {
+                self.h2.respond(&mut cx.h2, stream, head, StreamContent::of(source, recorded));
+            }
             None => self.h2.respond_without_content(&mut cx.h2, stream, head),
         }
         Ok(())
@@ -336,7 +352,8 @@ impl Http2 {
     ) -> Result<(), Close> {
         let second = io.end_read();
         let stream = self.reading;
-        if let Some(StreamContent::Body { source: Source::File(file, _), read }) = self.h2.content(stream) {
+        if let Some(StreamContent::Body { source: Source::File(file, _), read, .. }) = self.h2.content(stream)
+        {
             match (buf, result) {
                 (ReadBuf::Tx(stage, _), Ok(len @ 1..)) if file.is_unchanged() => {
                     *read = Some((stage, STAGE_AT..STAGE_AT + len));

@@ -4,6 +4,7 @@ mod connection;
 mod http1;
 mod http2;
 pub(crate) mod proxy;
+mod refusal;
 pub(crate) mod transport;
 
 pub(crate) use self::connection::Connection;

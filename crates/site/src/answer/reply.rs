@@ -88,6 +88,12 @@ impl Scratch {
 }
 
 impl<'r> Reply<'r> {
+    /// Returns how many bytes its content has.
+    #[must_use]
+    pub fn content_len(&self) -> u64 {
+        if let Body::Empty = self.body { 0 } else { self.content_length.unwrap_or(0) }
+    }
+
     /// Calls `send` with the header lines of this answer, each `name: value\r\n`, in pieces: whole
     /// lines, or a part of one line that ends with the first piece behind it that ends in LF.
     pub fn pieces<T>(&self, send: impl FnOnce(&[&[u8]]) -> T) -> T {

@@ -31,7 +31,7 @@ impl Connection {
     /// The first thing that happens: the ring starts to receive, unless it has to be known first
     /// who the peer is.
     pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        if cx.served.needs_peers() || matches!(self.header, ProxyHeader::Undecided(_)) {
+        if cx.served.wants_peers() || matches!(self.header, ProxyHeader::Undecided(_)) {
             self.io.hold_receiving();
             return Ok(());
         }
@@ -56,6 +56,8 @@ impl Connection {
                 self.io.origin().set_peer(peer);
             }
             Err(_) if !self.io.is_held() => return Ok(()),
+            // Only a log would say it.
+            Err(errno) if errno != Errno::NOTCONN && !self.needs_peer(cx.served.needs_peers()) => {}
             // It was reset meanwhile.
             Err(Errno::NOTCONN) => return Err(Close::Peer(PeerReason::Reset)),
             // The ring had no place for the question.
@@ -79,6 +81,11 @@ impl Connection {
     /// Whether a peer, this connection's, begins with a header of the PROXY protocol.
     pub(crate) fn expects_header_of(&self, peer: Peer) -> bool {
         if let ProxyHeader::Undecided(listener) = &self.header { listener.is_proxy(peer) } else { false }
+    }
+
+    /// Whether it goes on only where the peer is known.
+    fn needs_peer(&self, is_needed: bool) -> bool {
+        is_needed || matches!(self.header, ProxyHeader::Undecided(_))
     }
 
     /// Whether a proxy's header is waited for.

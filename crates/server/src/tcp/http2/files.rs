@@ -160,11 +160,17 @@ impl Http2 {
         self.places.waiting -= 1;
         let parked = self.h2.take_parked_after(0, StreamContent::waits_for_place);
         let Some((stream, StreamContent::Parked(parked, _))) = parked else { return Ok(()) };
-        let request = parked.request();
+        let (request, since) = (parked.0.request(), parked.1);
         let head_only = request.method == Method::Head;
         match served.look_up(shared.asker(false), io.origin(), &request) {
-            Outcome::Reply(reply) => self.reply(io, shared, stream, &reply)?,
-            Outcome::Refused(rejection) => self.refuse(io, shared, stream, rejection, head_only),
+            Outcome::Reply(reply) => {
+                io.note_reply(&mut shared.log, (&request, since), &reply);
+                self.reply(io, shared, stream, &reply)?;
+            }
+            Outcome::Refused(rejection) => {
+                io.note_refused(&mut shared.log, (&request, since), rejection);
+                self.refuse(io, shared, stream, rejection, head_only);
+            }
             // Its file has been closed meanwhile. The place stays taken, or every request that
             // waits would have its file opened for it.
             Outcome::Later => self.park(stream, parked, ParkedFor::LoadInPlace),

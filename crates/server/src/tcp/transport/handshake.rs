@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use sitar_io::Engine;
-use sitar_tls::{CertificateNames, ClientCa, Established, HandshakeError, HandshakeStep};
+use sitar_tls::{CertificateNames, ClientCa, Established, HandshakeError, HandshakeStep, Version};
 
 use super::output::{Output, Put};
 use super::security::Security;
 use super::state::{EndStep, Transport, Waiting};
 use crate::close::Close;
+use crate::log::LogTls;
 use crate::shard::context::Shared;
 
 /// The result of a step of the handshake.
@@ -74,7 +75,16 @@ impl Transport {
             }
             HandshakeStep::Done(established) => {
                 cx.counts.handshakes += 1;
-                let Established { records, alpn, server_name, names, client_ca, rest, .. } = *established;
+                let established = *established;
+                self.origin().agree(LogTls {
+                    version: match established.version {
+                        Version::Tls12 => 0x0303,
+                        Version::Tls13 => 0x0304,
+                    },
+                    cipher_suite: established.suite,
+                    resumed: established.resumed,
+                });
+                let Established { records, alpn, server_name, names, client_ca, rest, .. } = established;
                 self.security = Security::Tls(records);
                 self.want_kernel(cx.offload);
                 Negotiated::Done { alpn, server_name, names, client_ca, rest }

@@ -25,6 +25,7 @@ mod key_limits;
 mod ktls;
 pub(super) mod output;
 mod receive;
+mod record;
 pub(super) mod security;
 mod send;
 mod state;

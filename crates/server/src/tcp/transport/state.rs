@@ -205,6 +205,10 @@ impl Transport {
         &mut self.origin
     }
 
+    pub(super) fn known(&self) -> &Origin {
+        &self.origin
+    }
+
     #[cfg(test)]
     pub(in crate::tcp) fn peer(&self) -> Option<crate::peer::Peer> {
         self.origin.peer()

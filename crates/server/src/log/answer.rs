@@ -1,0 +1,144 @@
+//! An answer, as its shard knows it when it begins.
+
+use std::time::Instant;
+
+use sitar_http::{Field, Method, Request, Status, h1};
+
+use super::record::{FIELD_MAX, HOST_MAX, LogTls, LogVersion, TARGET_MAX};
+use crate::close::Close;
+use crate::counts::{Counts, Ends};
+use crate::peer::Peer;
+use crate::snapshot::HostId;
+
+/// An answer that begins.
+pub(crate) struct Answer<'a> {
+    pub(crate) requested: Requested<'a>,
+    pub(crate) version: LogVersion,
+    /// When the request was first looked at.
+    pub(crate) start: Instant,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) tls: Option<LogTls>,
+    pub(crate) status: Status,
+    /// Bytes of its content.
+    pub(crate) length: u64,
+}
+
+/// What was asked, as far as it could be read.
+#[derive(Clone, Copy)]
+pub(crate) enum Requested<'a> {
+    /// A request, and the host that it leads to, if it leads to one.
+    Request(&'a Request<'a>, Option<HostId>),
+    /// Text of HTTP/1 that is no whole request, and is refused.
+    Text(&'a [u8]),
+    /// A request of HTTP/2 of which no more could be read.
+    Method(Method),
+}
+
+/// The texts of a request that are kept.
+pub(super) struct Texts<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) host: &'a [u8],
+    pub(super) path: &'a [u8],
+    pub(super) query: Option<&'a [u8]>,
+    pub(super) referer: Option<&'a [u8]>,
+    pub(super) user_agent: Option<&'a [u8]>,
+}
+
+/// The most that is kept of a method that could not be read.
+const METHOD_MAX: usize = 32;
+
+impl<'a> Requested<'a> {
+    /// Returns the host that it leads to.
+    pub(super) fn host(&self) -> Option<HostId> {
+        if let Requested::Request(_, host) = self { *host } else { None }
+    }
+
+    pub(super) fn request(&self) -> Option<&'a Request<'a>> {
+        if let Requested::Request(request, _) = self { Some(request) } else { None }
+    }
+
+    #[inline]
+    pub(super) fn texts(&self) -> Texts<'a> {
+        match *self {
+            Requested::Request(request, _) => {
+                let path = cut(request.target.path, TARGET_MAX);
+                let query = request.target.query.map(|query| cut(query, TARGET_MAX - path.len()));
+                let field = |field| request.fields.all(field).next().map(|value| cut(value, FIELD_MAX));
+                Texts {
+                    method: method(request.method),
+                    host: cut(request.authority.unwrap_or_default(), HOST_MAX),
+                    path,
+                    query,
+                    referer: field(Field::Referer),
+                    user_agent: field(Field::UserAgent),
+                }
+            }
+            Requested::Text(text) => Texts::of_line(text),
+            Requested::Method(known) => Texts { method: method(known), ..Texts::NONE },
+        }
+    }
+}
+
+impl<'a> Texts<'a> {
+    const NONE: Texts<'static> =
+        Texts { method: b"", host: b"", path: b"", query: None, referer: None, user_agent: None };
+
+    /// Those of a first line that is no request: a method, if it begins with one, and all behind
+    /// it but the version.
+    fn of_line(text: &'a [u8]) -> Texts<'a> {
+        let line = h1::first_line(text);
+        let (method, rest) = match line.iter().position(|byte| *byte == b' ') {
+            Some(at) if at <= METHOD_MAX && Method::from_token(&line[..at]).is_some() => {
+                (&line[..at], &line[at + 1..])
+            }
+            _ => (&b""[..], line),
+        };
+        let is_version = |version: &[u8]| version.starts_with(b"HTTP/");
+        let path = match rest.iter().rposition(|byte| *byte == b' ') {
+            Some(at) if is_version(&rest[at + 1..]) => &rest[..at],
+            _ => rest,
+        };
+        Texts { method, path: cut(path, TARGET_MAX), ..Texts::NONE }
+    }
+}
+
+/// The name of a method; nothing where it is not known.
+fn method(method: Method) -> &'static [u8] {
+    if method == Method::Unknown { b"" } else { method.name().as_bytes() }
+}
+
+fn cut(text: &[u8], most: usize) -> &[u8] {
+    text.get(..most).unwrap_or(text)
+}
+
+/// Why an answer was given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cut {
+    /// Its connection ended, or its file was changed.
+    Closed(Close),
+    /// Its stream of HTTP/2 ended.
+    StreamReset,
+}
+
+impl Cut {
+    /// Stands in a queue for an answer that was not given up.
+    pub(super) const NONE: u8 = 0;
+    const STREAM_RESET: u8 = u8::MAX;
+
+    /// Returns the number by which it stands in a queue.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Cut::Closed(why) => Ends::place(why) as u8 + 1,
+            Cut::StreamReset => Cut::STREAM_RESET,
+        }
+    }
+
+    /// Returns the name that a number stands for.
+    pub(super) fn name(number: u8) -> Option<&'static str> {
+        match number {
+            Cut::NONE => None,
+            Cut::STREAM_RESET => Some("stream_reset"),
+            place => Counts::default().named().get(usize::from(place) - 1).map(|(name, _)| *name),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a log has of the answers of a connection.
+
+use std::time::Instant;
+
+use sitar_http::{Method, Rejection, Request, Status};
+use sitar_site::Reply;
+
+use super::state::Transport;
+use crate::content::source::refusal_len;
+use crate::log::{Answer, LogVersion, Recorder, Requested};
+
+impl Transport {
+    /// Notes the answer to what was `requested`, since when, with a status and as many bytes of
+    /// content. It is recorded when it is known whether all of it has been gathered
+    /// ([`Recorder::begin`], [`Recorder::watch`]).
+    #[inline]
+    pub(in crate::tcp) fn note(
+        &self,
+        log: &mut Recorder,
+        (requested, version, start): (Requested<'_>, LogVersion, Instant),
+        (status, length): (Status, u64),
+    ) {
+        if log.is_on() {
+            let (peer, tls) = (self.known().peer(), self.known().tls());
+            log.note(&Answer { requested, version, start, peer, tls, status, length });
+        }
+    }
+
+    /// Notes the reply to a request of HTTP/2.
+    #[inline]
+    pub(in crate::tcp) fn note_reply(
+        &self,
+        log: &mut Recorder,
+        (request, since): (&Request<'_>, Instant),
+        reply: &Reply<'_>,
+    ) {
+        let requested = Requested::Request(request, self.known().led());
+        self.note(log, (requested, LogVersion::Http2, since), (reply.status, reply.content_len()));
+    }
+
+    /// Notes that a request of HTTP/2 is refused.
+    pub(in crate::tcp) fn note_refused(
+        &self,
+        log: &mut Recorder,
+        (request, since): (&Request<'_>, Instant),
+        rejection: &Rejection,
+    ) {
+        let requested = Requested::Request(request, self.known().led());
+        let head_only = request.method == Method::Head;
+        self.note_refusal(log, (requested, LogVersion::Http2, since), rejection, head_only);
+    }
+
+    /// Notes the refusal of what was `requested`. `head_only`: it has no content.
+    pub(in crate::tcp) fn note_refusal(
+        &self,
+        log: &mut Recorder,
+        requested: (Requested<'_>, LogVersion, Instant),
+        &Rejection { status, reason }: &Rejection,
+        head_only: bool,
+    ) {
+        let length = if head_only { 0 } else { refusal_len(status, reason) as u64 };
+        self.note(log, requested, (status, length));
+    }
+}

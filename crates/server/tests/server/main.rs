@@ -12,6 +12,7 @@ mod answers;
 mod drains;
 mod files;
 mod listeners;
+mod log;
 mod places;
 mod plain;
 mod semantics;

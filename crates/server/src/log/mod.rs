@@ -145,3 +145,6 @@ impl Wake {
 fn since(epoch: Instant, time: Instant) -> u64 {
     time.saturating_duration_since(epoch).as_nanos() as u64
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,13 +170,22 @@ impl Reading {
         self.bytes.drain(..done);
     }
 
-    /// The shard has failed, or has left: nothing says the ends of these.
+    /// The shard has failed in the midst of a turn: that is the end of all its answers, and how
+    /// much of them was sent is not known.
     fn end(&mut self, kept: &mut Kept, now: u64, emit: &mut impl FnMut(Stored<'_>, Ended, u64)) {
         let cut = Cut::Closed(Close::Ours("a shard that has failed")).number();
-        for (number, bytes) in self.open.drain() {
+        let ended = Ended { number: 0, unsent: u64::MAX, cut };
+        for (_, bytes) in self.open.drain() {
             kept.bytes -= bytes.len();
             if let Some(answer) = Stored::kept(&bytes) {
-                emit(answer, Ended { number, unsent: 0, cut }, now);
+                emit(answer, ended, now);
+            }
+        }
+        let mut at = 0;
+        while let Some((entry, len)) = entry::read(&self.bytes[at..]) {
+            at += len;
+            if let Entry::Answer(answer) = entry {
+                emit(answer, ended, now);
             }
         }
     }

@@ -99,6 +99,11 @@ impl fmt::Display for HostsError {
 impl std::error::Error for HostsError {}
 
 impl HostId {
+    #[cfg(test)]
+    pub(crate) fn number(number: u16) -> HostId {
+        HostId(number)
+    }
+
     /// The place in a table of all hosts.
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)

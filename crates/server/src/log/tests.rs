@@ -1,0 +1,311 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sitar_http::{Field, Method, Request, RequestTarget, Status};
+
+use super::*;
+use crate::close::Close;
+use crate::peer::Peer;
+use crate::snapshot::HostId;
+
+/// A shard's side with one log, 7, for the first host and 9 for what no host answers.
+fn recorder(queues: &Queues) -> Recorder {
+    let mut recorder = Recorder::default();
+    let wants =
+        Wants { hosts: [Some(LogId(7)), None].into(), others: Some(LogId(9)), trusted: Arc::default() };
+    recorder.take_up(wants, queues);
+    recorder
+}
+
+fn answer<'a>(request: &'a Request<'a>, start: Instant, length: u64) -> Answer<'a> {
+    Answer {
+        requested: Requested::Request(request, Some(HostId::number(0))),
+        version: LogVersion::Http2,
+        start,
+        peer: Some(Peer::Unix),
+        tls: None,
+        status: Status::OK,
+        length,
+    }
+}
+
+fn request<'a>(path: &'a [u8]) -> Request<'a> {
+    Request::new(Method::Get, RequestTarget { path, query: None })
+}
+
+/// What has been recorded, as it shows itself.
+fn read(records: &mut Records) -> Vec<String> {
+    let mut lines = Vec::new();
+    records.read(|record| {
+        let Record { target, duration, length, cut, .. } = record;
+        let target = target.escape_ascii();
+        lines.push(format!("{target} {} ms {length} {}", duration.as_millis(), cut.unwrap_or("whole")));
+    });
+    lines
+}
+
+#[test]
+fn a_record_comes_back_as_it_was_written() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(queues);
+    let start = epoch + Duration::from_millis(5);
+    let mut request = Request::new(Method::Head, RequestTarget { path: b"/a", query: Some(b"b=c") });
+    request.authority = Some(b"example.org:8443");
+    request.fields.push(Field::UserAgent, b"agent").unwrap();
+    request.fields.push(Field::Referer, b"").unwrap();
+    request.fields.push(Field::Authorization, b"Basic c2VjcmV0").unwrap();
+    let tls = Some(LogTls { version: 0x0304, cipher_suite: 0x1301, resumed: true });
+    let v6 = "2001:db8::7".parse().unwrap();
+    let asked = Requested::Request(&request, Some(HostId::number(0)));
+    let peers = [None, Some(Peer::Unix), Some(Peer::Ip(v6)), Some(Peer::Ip("192.0.2.9".parse().unwrap()))];
+    for (version, peer) in
+        [LogVersion::Http10, LogVersion::Http11, LogVersion::Http2, LogVersion::Http2].into_iter().zip(peers)
+    {
+        recorder.note(&Answer {
+            requested: asked,
+            version,
+            start,
+            peer,
+            tls,
+            status: Status::PARTIAL_CONTENT,
+            length: 1 << 40,
+        });
+        assert!(recorder.begin(false).is_none());
+        recorder.end_turn(|| start + Duration::from_micros(250));
+        let mut count = 0;
+        records.read(|record| {
+            count += 1;
+            let expected = Record {
+                log: LogId(7),
+                start,
+                duration: Duration::from_micros(250),
+                peer,
+                client: None,
+                version,
+                method: b"HEAD",
+                host: b"example.org:8443",
+                target: b"/a?b=c",
+                status: Status::PARTIAL_CONTENT,
+                length: 1 << 40,
+                tls,
+                referer: Some(b""),
+                user_agent: Some(b"agent"),
+                cut: None,
+            };
+            assert_eq!(*record, expected);
+        });
+        assert_eq!(count, 1);
+    }
+}
+
+#[test]
+fn of_what_could_not_be_read_the_first_line_is_kept() {
+    let long = [&b"GET /"[..], &[b'x'; 9000]].concat();
+    let cases: [(&[u8], &[u8], &[u8]); 12] = [
+        (b"GET /a HTTP/1.1\r\nHost: b\r\n", b"GET", b"/a"),
+        (b"\r\nGET /a HTTP/1.1\r\n", b"GET", b"/a"),
+        (b"BREW /pot HTCPCP/1.0\r\n", b"BREW", b"/pot HTCPCP/1.0"),
+        (b"GET /a b HTTP/1.1\n", b"GET", b"/a b"),
+        (b"GET  HTTP/1.1\r\n", b"GET", b""),
+        (b"GET HTTP/1.1\r\n", b"GET", b"HTTP/1.1"),
+        (b"GET", b"", b"GET"),
+        (b"G\"T /\r\n", b"", b"G\"T /"),
+        (b"A-METHOD-OF-MORE-THAN-32-CHARACTERS /", b"", b"A-METHOD-OF-MORE-THAN-32-CHARACTERS /"),
+        (b"\x16\x03\x01\x02\0", b"", b"\x16\x03\x01\x02\0"),
+        (b"", b"", b""),
+        (&long, b"GET", &long[4..4 + TARGET_MAX]),
+    ];
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(queues);
+    for (text, method, target) in cases {
+        let asked = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
+        recorder.note(&Answer { requested: Requested::Text(text), ..answer(&asked, epoch, 1) });
+        let _ = recorder.begin(false);
+        recorder.end_turn(|| epoch);
+        let read = records.read(|record| {
+            assert_eq!((record.method, record.target), (method, target), "{}", text.escape_ascii());
+            assert_eq!((record.log, record.host, record.user_agent), (LogId(9), &b""[..], None));
+        });
+        assert_eq!(read, 1);
+    }
+}
+
+#[test]
+fn only_hosts_with_a_log_are_recorded() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(Arc::clone(&queues));
+    let asked = request(b"/");
+    let mut answered = |recorder: &mut Recorder, host: Option<HostId>| {
+        let requested = Requested::Request(&asked, host);
+        recorder.note(&Answer { requested, ..answer(&asked, epoch, 1) });
+        let _ = recorder.begin(false);
+        recorder.end_turn(|| epoch);
+        let mut logs = Vec::new();
+        records.read(|record| logs.push(record.log.0));
+        logs
+    };
+    let [first, second, third] = [0, 1, 2].map(HostId::number);
+    assert_eq!(answered(&mut recorder, Some(first)), [7]);
+    assert_eq!(answered(&mut recorder, Some(second)), []);
+    assert_eq!(answered(&mut recorder, Some(third)), []);
+    assert_eq!(answered(&mut recorder, None), [9]);
+    let none = || Wants { hosts: [None].into(), others: None, trusted: Arc::default() };
+    recorder.take_up(none(), &queues);
+    assert_eq!(answered(&mut recorder, Some(first)), []);
+    assert_eq!(answered(&mut recorder, None), []);
+    // Where no log has ever been wanted there is no queue.
+    let mut off = Recorder::default();
+    off.take_up(none(), &queues);
+    assert!(!off.is_on());
+}
+
+#[test]
+fn a_record_comes_when_its_turn_and_its_answer_have_ended() {
+    let epoch = Instant::now();
+    let at = |ms| epoch + Duration::from_millis(ms);
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(queues);
+    recorder.note(&answer(&request(b"/whole"), at(1), 100));
+    assert!(recorder.begin(false).is_none());
+    recorder.note(&answer(&request(b"/long"), at(1), 1000));
+    let long = recorder.begin(true).unwrap();
+    recorder.note(&answer(&request(b"/cut"), at(1), 1000));
+    let cut = recorder.begin(true).unwrap();
+    recorder.note(&answer(&request(b"/watched"), at(1), 1000));
+    let mut watched = recorder.watch(true).unwrap();
+    assert_eq!(read(&mut records), [""; 0]);
+    recorder.end_turn(|| at(3));
+    assert_eq!(read(&mut records), ["/whole 2 ms 100 whole"]);
+    recorder.end(long, 0, None);
+    recorder.end(cut, 400, Some(Cut::Closed(Close::Shed)));
+    watched.unsent = 999;
+    drop(watched);
+    assert_eq!(read(&mut records), [""; 0]);
+    recorder.end_turn(|| at(11));
+    assert_eq!(read(&mut records), ["/long 10 ms 1000 whole", "/cut 10 ms 600 no_room"]);
+    recorder.note_ends(Cut::StreamReset);
+    recorder.end_turn(|| at(21));
+    assert_eq!(read(&mut records), ["/watched 20 ms 1 stream_reset"]);
+    // Nothing has happened in this turn: it does not count.
+    recorder.end_turn(|| panic!("the clock is not read"));
+    recorder.note(&answer(&request(b"/watched"), at(30), 1000));
+    recorder.watch(true).unwrap().unsent = 0;
+    recorder.note_ends(Cut::StreamReset);
+    recorder.end_turn(|| at(30));
+    assert_eq!(read(&mut records), ["/watched 0 ms 1000 whole"]);
+}
+
+#[test]
+fn where_there_is_no_room_records_are_dropped_and_ends_are_not() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(queues);
+    let path = [&b"/"[..], &[b'x'; 8000]].concat();
+    let long = request(&path);
+    let (mut open, mut dropped) = (Vec::new(), 0);
+    // Until nothing fits any more, not even a small one.
+    for request in [&long, &request(b"/")] {
+        for number in 0.. {
+            recorder.note(&answer(request, epoch, 8));
+            let goes_on = number % 2 == 0;
+            let before = records.dropped();
+            open.extend(recorder.begin(goes_on));
+            if records.dropped() > before {
+                dropped += 1;
+                break;
+            }
+            assert!(number < 100_000, "the queue grows");
+        }
+    }
+    assert_eq!(dropped, 2);
+    let opened = open.len();
+    for answer in open {
+        recorder.end(answer, 0, None);
+    }
+    recorder.end_turn(|| epoch);
+    let all = read(&mut records).len();
+    assert!(opened > 60 && all >= 2 * opened - 2, "{opened} of {all} had an end to come");
+    recorder.note(&answer(&request(b"/"), epoch, 8));
+    assert!(recorder.begin(true).is_some(), "there is room again");
+    assert_eq!(records.dropped(), 2);
+}
+
+#[test]
+fn answers_of_a_shard_that_fails_are_recorded() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut failing = recorder(&queues);
+    let mut records = Records::new(Arc::clone(&queues));
+    failing.note(&answer(&request(b"/long"), epoch, 50));
+    let _long = failing.begin(true);
+    failing.end_turn(|| epoch);
+    // This turn does not end.
+    failing.note(&answer(&request(b"/unknown"), epoch, 50));
+    let _ = failing.begin(false);
+    assert_eq!(read(&mut records), [""; 0]);
+    assert!(!records.is_over());
+    drop(failing);
+    let lines = read(&mut records);
+    let ends: Vec<_> = lines.iter().map(|line| line.split(' ').next_back().unwrap()).collect();
+    assert_eq!(ends, ["own_faults", "own_faults"], "{lines:?}");
+    assert!(records.is_over());
+    // Its successor has a queue of its own.
+    let mut next = recorder(&queues);
+    assert!(!records.is_over());
+    next.note(&answer(&request(b"/next"), epoch, 5));
+    let _ = next.begin(false);
+    next.end_turn(|| epoch);
+    assert_eq!(read(&mut records), ["/next 0 ms 5 whole"]);
+}
+
+/// A reader that sleeps is called by the first record, and by its owner.
+#[test]
+fn a_reader_that_sleeps_is_called() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(Arc::clone(&queues));
+    let waker = records.waker();
+    let (read, rested) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // For ever, as far as this test is concerned.
+            while read.load(Ordering::SeqCst) < 3 {
+                read.fetch_add(records.read(|_| {}), Ordering::SeqCst);
+                records.rest(Duration::from_secs(3600));
+                rested.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        for number in 0..3 {
+            let until = Instant::now() + Duration::from_secs(60);
+            while !queues.wake.is_asleep.load(Ordering::SeqCst) {
+                assert!(Instant::now() < until, "it does not fall asleep");
+                thread::sleep(Duration::from_millis(1));
+            }
+            if number == 1 {
+                let before = rested.load(Ordering::SeqCst);
+                waker.wake();
+                while rested.load(Ordering::SeqCst) == before {
+                    assert!(Instant::now() < until, "it is not woken");
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            recorder.note(&answer(&request(b"/"), epoch, 5));
+            let _ = recorder.begin(false);
+            recorder.end_turn(|| epoch);
+            while read.load(Ordering::SeqCst) <= number {
+                assert!(Instant::now() < until, "it is not called");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        waker.wake();
+    });
+}

@@ -307,7 +307,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // The floor of the bench seals as sitar does; what is counted of an answer is what a shard
     // calls.
-    ("sitar-bench", &["sitar-tls", "sitar-http", "sitar-site"]),
+    ("sitar-bench", &["sitar-tls", "sitar-http", "sitar-site", "sitar-server"]),
     // The floods are frames of HTTP/2.
     ("sitar-external", &["sitar-http"]),
     ("xtask", &[]),

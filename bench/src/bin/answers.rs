@@ -6,6 +6,7 @@
 //! answer, write its head, copy its body behind that.
 
 use sitar_http::h1::{self, Limits, ResponseHead};
+use sitar_server::cost::Shard;
 use sitar_site::{Body, Budget, Options, Representation, Route, Scratch, Site};
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -43,11 +44,16 @@ fn run() -> Result<usize> {
     let [path, kind, rounds] = &arguments[..] else { return Err("usage: answers SITE KIND ROUNDS".into()) };
     let rounds: usize = rounds.parse()?;
     let site = Site::open(&PathBuf::from(path), &Options::default()).map_err(|error| error.to_string())?;
-    let mut warm = Warm { table: load(&site)?, site, scratch: Scratch::new(), out: vec![0; 16 << 10] };
+    let (kind, logs) = kind.strip_prefix("logged ").map_or((&kind[..], false), |kind| (kind, true));
+    let shard = Shard::new(logs);
+    let mut warm = Warm { table: load(&site)?, site, scratch: Scratch::new(), out: vec![0; 16 << 10], shard };
     let requests = requests(&mut warm, kind)?;
     let mut written = 0;
     for round in 0..rounds {
         written += warm.answer(black_box(&requests[round % requests.len()]))?;
+    }
+    if warm.shard.dropped() > 0 {
+        return Err("more rounds than there is room for records".into());
     }
     Ok(written)
 }
@@ -58,6 +64,7 @@ struct Warm {
     table: Vec<Representation>,
     scratch: Scratch,
     out: Vec<u8>,
+    shard: Shard,
 }
 
 fn load(site: &Site) -> Result<Vec<Representation>> {
@@ -115,15 +122,19 @@ impl Warm {
         };
         let reply = self.table[found.file().index()].respond(&head.request, found);
         let (version, status, content_length) = (head.version, reply.status, reply.content_length);
+        let content = reply.content_len();
         let close = !head.keep_alive;
         let len = reply.pieces(|fields| {
             let answer = ResponseHead { version, status, date: DATE, fields, content_length, close };
             h1::write_head(&mut self.out, &answer)
         });
-        let len = len.ok_or("no room")?;
-        let Body::Memory { region, range } = &reply.body else { return Ok(len) };
-        let body = &region[range.clone()];
-        self.out[len..len + body.len()].copy_from_slice(body);
-        Ok(len + body.len())
+        let mut len = len.ok_or("no room")?;
+        if let Body::Memory { region, range } = &reply.body {
+            let body = &region[range.clone()];
+            self.out[len..len + body.len()].copy_from_slice(body);
+            len += body.len();
+        }
+        self.shard.answer(&head.request, status, content);
+        Ok(len)
     }
 }

@@ -151,6 +151,14 @@ impl<'b> Fields<'b> {
         lines.next().is_none().then_some(first)
     }
 
+    /// Returns the first line of a field.
+    #[inline]
+    #[must_use]
+    pub fn first(&self, field: Field) -> Option<&'b [u8]> {
+        let at = self.names[..usize::from(self.len)].iter().position(|name| *name == field)?;
+        Some(self.values[at])
+    }
+
     /// Returns whether there is at least one line of this field.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {

@@ -21,6 +21,20 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method, in the order of their declaration.
+    pub const ALL: [Method; 10] = [
+        Method::Get,
+        Method::Head,
+        Method::Options,
+        Method::Post,
+        Method::Put,
+        Method::Delete,
+        Method::Connect,
+        Method::Trace,
+        Method::Patch,
+        Method::Unknown,
+    ];
+
     /// Returns the method with this name, which is case-sensitive; `None` when `name` is no token.
     #[must_use]
     pub fn from_token(name: &[u8]) -> Option<Method> {

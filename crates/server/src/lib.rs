@@ -44,6 +44,11 @@ pub use snapshot::{
 pub use spec::{BodyMemory, Hooks, ListenerSpec, Pem, SiteSpec, Spec, StartError, TlsSpec};
 pub use worker::Worker;
 
+/// The part of a log in the path of a request, for counting its instructions; not part of the
+/// interface.
+#[doc(hidden)]
+pub use log::cost;
+
 /// Properties that hold for any input, for fuzzing and the replay of its corpus; not part of the
 /// interface.
 #[doc(hidden)]

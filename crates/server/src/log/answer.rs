@@ -14,8 +14,8 @@ use crate::snapshot::HostId;
 pub(crate) struct Answer<'a> {
     pub(crate) requested: Requested<'a>,
     pub(crate) version: LogVersion,
-    /// When the request was first looked at.
-    pub(crate) start: Instant,
+    /// When the request was first looked at; `None`: in this turn.
+    pub(crate) start: Option<Instant>,
     pub(crate) peer: Option<Peer>,
     pub(crate) tls: Option<LogTls>,
     pub(crate) status: Status,
@@ -36,7 +36,10 @@ pub(crate) enum Requested<'a> {
 
 /// The texts of a request that are kept.
 pub(super) struct Texts<'a> {
-    pub(super) method: &'a [u8],
+    /// `None`: it could not be read.
+    pub(super) method: Option<Method>,
+    /// The name of one that is unknown.
+    pub(super) token: &'a [u8],
     pub(super) host: &'a [u8],
     pub(super) path: &'a [u8],
     pub(super) query: Option<&'a [u8]>,
@@ -63,9 +66,10 @@ impl<'a> Requested<'a> {
             Requested::Request(request, _) => {
                 let path = cut(request.target.path, TARGET_MAX);
                 let query = request.target.query.map(|query| cut(query, TARGET_MAX - path.len()));
-                let field = |field| request.fields.all(field).next().map(|value| cut(value, FIELD_MAX));
+                let field = |field| request.fields.first(field).map(|value| cut(value, FIELD_MAX));
                 Texts {
-                    method: method(request.method),
+                    method: Some(request.method),
+                    token: b"",
                     host: cut(request.authority.unwrap_or_default(), HOST_MAX),
                     path,
                     query,
@@ -74,37 +78,43 @@ impl<'a> Requested<'a> {
                 }
             }
             Requested::Text(text) => Texts::of_line(text),
-            Requested::Method(known) => Texts { method: method(known), ..Texts::NONE },
+            Requested::Method(known) => Texts { method: Some(known), ..Texts::NONE },
         }
     }
 }
 
 impl<'a> Texts<'a> {
-    const NONE: Texts<'static> =
-        Texts { method: b"", host: b"", path: b"", query: None, referer: None, user_agent: None };
+    const NONE: Texts<'static> = Texts {
+        method: None,
+        token: b"",
+        host: b"",
+        path: b"",
+        query: None,
+        referer: None,
+        user_agent: None,
+    };
 
     /// Those of a first line that is no request: a method, if it begins with one, and all behind
     /// it but the version.
+    #[cold]
+    #[inline(never)]
     fn of_line(text: &'a [u8]) -> Texts<'a> {
         let line = h1::first_line(text);
-        let (method, rest) = match line.iter().position(|byte| *byte == b' ') {
-            Some(at) if at <= METHOD_MAX && Method::from_token(&line[..at]).is_some() => {
-                (&line[..at], &line[at + 1..])
-            }
-            _ => (&b""[..], line),
+        let word =
+            line.iter().take(METHOD_MAX + 1).position(|byte| *byte == b' ').map(|at| line.split_at(at));
+        let known = word.and_then(|(token, rest)| Some((Method::from_token(token)?, token, &rest[1..])));
+        let (method, token, rest) = match known {
+            Some((Method::Unknown, token, rest)) => (Some(Method::Unknown), token, rest),
+            Some((method, _, rest)) => (Some(method), &b""[..], rest),
+            None => (None, &b""[..], line),
         };
         let is_version = |version: &[u8]| version.starts_with(b"HTTP/");
         let path = match rest.iter().rposition(|byte| *byte == b' ') {
             Some(at) if is_version(&rest[at + 1..]) => &rest[..at],
             _ => rest,
         };
-        Texts { method, path: cut(path, TARGET_MAX), ..Texts::NONE }
+        Texts { method, token, path: cut(path, TARGET_MAX), ..Texts::NONE }
     }
-}
-
-/// The name of a method; nothing where it is not known.
-fn method(method: Method) -> &'static [u8] {
-    if method == Method::Unknown { b"" } else { method.name().as_bytes() }
 }
 
 fn cut(text: &[u8], most: usize) -> &[u8] {

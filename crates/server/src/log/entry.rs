@@ -2,31 +2,29 @@
 //! little-endian.
 //!
 //! An answer that takes long is two entries: what was asked, when it begins, and how it ended. So a
-//! shard keeps nothing of a request but a number. The end of a turn is an entry as well, with the
-//! time: all that was gathered in the turn is handed to the kernel then.
+//! shard keeps nothing of a request but a number.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use sitar_http::Status;
+use sitar_http::{Method, Status};
 
 use super::answer::{Answer, Cut};
 use super::record::{LogId, LogTls, LogVersion, Record};
 use crate::peer::Peer;
 
 /// Bytes of an answer before its texts.
-const FIXED: usize = 80;
+const FIXED: usize = 64;
 /// Bytes of the end of an answer.
 pub(super) const END_LEN: usize = 16;
-/// Bytes of the end of a turn.
-pub(super) const TURN_LEN: usize = 16;
-/// More than the longest entry has: its texts have 12,620 bytes at most.
+/// More than the longest entry has: its texts have 12,636 bytes at most.
 pub(super) const LONGEST: usize = 16 << 10;
 
 const ANSWER: u8 = 1;
 const END: u8 = 2;
-const TURN: u8 = 3;
+/// An answer to a request that was first looked at in the same turn.
+const THIS_TURN: u64 = u64::MAX;
 
 /// An entry of a queue.
 pub(super) enum Entry<'b> {
@@ -34,8 +32,6 @@ pub(super) enum Entry<'b> {
     Answer(Stored<'b>),
     /// An answer with a number has ended.
     End(Ended),
-    /// The end of a turn, in nanoseconds since the epoch of the log.
-    Turn(u64),
 }
 
 /// The end of an answer that took long.
@@ -54,67 +50,91 @@ impl Ended {
     pub(super) const NOTHING: Ended = Ended { number: 0, unsent: 0, cut: Cut::NONE };
 }
 
+/// A turn: what was gathered in it was handed to the kernel when it ended.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) start: Instant,
+    pub(super) end: Instant,
+    /// Bytes of its entries.
+    pub(super) len: usize,
+}
+
 /// An answer as bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Stored<'b>(&'b [u8]);
 
-/// Replaces what is in `out` with an answer that has no number.
+/// Writes an answer that has no number behind `out`. `start` is that of the request, if that was
+/// not in this turn.
+///
+/// In words, since one store of eight bytes is an instruction, as one of a byte is.
 #[inline]
 pub(super) fn write_answer(
     out: &mut Vec<u8>,
     answer: &Answer<'_>,
-    (log, start): (LogId, u64),
+    (log, start): (LogId, Option<u64>),
     client: Option<IpAddr>,
 ) {
     let texts = answer.requested.texts();
-    let query = texts.query.unwrap_or_default();
     let target = texts.path.len() + texts.query.map_or(0, |query| query.len() + 1);
-    let (referer, user_agent) = (texts.referer.unwrap_or_default(), texts.user_agent.unwrap_or_default());
-    let len = FIXED + texts.method.len() + texts.host.len() + target + referer.len() + user_agent.len();
-    // No text is longer than a number of 16 bits says, nor all of them together.
-    let short = |len: usize| (len as u16).to_le_bytes();
-    let field = |value: Option<&[u8]>| value.map_or(0, |value| value.len() as u16 + 1).to_le_bytes();
-    let (peer_kind, peer) = match answer.peer {
-        None => (0, [0; 16]),
-        Some(Peer::Unix) => (1, [0; 16]),
-        Some(Peer::Ip(address)) => of_address(address),
-    };
-    let (client_kind, client) = client.map_or((0, [0; 16]), of_address);
-    let mut fixed = [0; FIXED];
-    fixed[0..2].copy_from_slice(&short(len));
-    fixed[2] = ANSWER;
-    fixed[3] = match answer.version {
+    let (referer, referer_len) = texts.referer.map_or((&b""[..], 0), |text| (text, text.len() + 1));
+    let (agent, agent_len) = texts.user_agent.map_or((&b""[..], 0), |text| (text, text.len() + 1));
+    let client_len = if client.is_some() { 16 } else { 0 };
+    let len =
+        FIXED + client_len + texts.token.len() + texts.host.len() + target + referer.len() + agent.len();
+    let version: u64 = match answer.version {
         LogVersion::Http10 => 10,
         LogVersion::Http11 => 11,
         LogVersion::Http2 => 20,
     };
-    fixed[4..6].copy_from_slice(&log.0.to_le_bytes());
-    fixed[6..8].copy_from_slice(&answer.status.code().to_le_bytes());
-    fixed[8..16].copy_from_slice(&start.to_le_bytes());
-    fixed[16..24].copy_from_slice(&answer.length.to_le_bytes());
-    (fixed[28], fixed[29], fixed[30]) = (peer_kind, client_kind, texts.method.len() as u8);
-    fixed[32..34].copy_from_slice(&short(texts.host.len()));
-    fixed[34..36].copy_from_slice(&short(target));
-    fixed[36..38].copy_from_slice(&field(texts.referer));
-    fixed[38..40].copy_from_slice(&field(texts.user_agent));
-    if let Some(tls) = answer.tls {
-        fixed[31] = 1 + u8::from(tls.resumed);
-        fixed[40..42].copy_from_slice(&tls.version.to_le_bytes());
-        fixed[42..44].copy_from_slice(&tls.cipher_suite.to_le_bytes());
+    let (peer_kind, [peer, more]) = match answer.peer {
+        None => (0, [0; 2]),
+        Some(Peer::Unix) => (1, [0; 2]),
+        Some(Peer::Ip(address)) => of_address(address),
+    };
+    let (client_kind, client) = client.map_or((0, [0; 2]), of_address);
+    let method = texts.method.map_or(0, |method| method as u64 + 1);
+    let tls = answer.tls.map_or(0, |tls| {
+        (1 + u64::from(tls.resumed)) | u64::from(tls.version) << 16 | u64::from(tls.cipher_suite) << 32
+    });
+    // No text is longer than a number of 16 bits says, nor all of them together.
+    let words = [
+        len as u64
+            | u64::from(ANSWER) << 16
+            | version << 24
+            | u64::from(log.0) << 32
+            | u64::from(answer.status.code()) << 48,
+        start.unwrap_or(THIS_TURN),
+        answer.length,
+        (texts.host.len() as u64) << 32 | (target as u64) << 48,
+        referer_len as u64
+            | (agent_len as u64) << 16
+            | method << 32
+            | (texts.token.len() as u64) << 40
+            | peer_kind << 48
+            | client_kind << 56,
+        tls,
+        peer,
+        more,
+    ];
+    out.extend_from_slice(words.map(u64::to_le_bytes).as_flattened());
+    if client_kind > 0 {
+        out.extend_from_slice(client.map(u64::to_le_bytes).as_flattened());
     }
-    fixed[48..64].copy_from_slice(&peer);
-    fixed[64..80].copy_from_slice(&client);
-    out.clear();
-    out.extend_from_slice(&fixed);
-    out.extend_from_slice(texts.method);
+    if !texts.token.is_empty() {
+        out.extend_from_slice(texts.token);
+    }
     out.extend_from_slice(texts.host);
     out.extend_from_slice(texts.path);
-    if texts.query.is_some() {
+    if let Some(query) = texts.query {
         out.push(b'?');
         out.extend_from_slice(query);
     }
-    out.extend_from_slice(referer);
-    out.extend_from_slice(user_agent);
+    if !referer.is_empty() {
+        out.extend_from_slice(referer);
+    }
+    if !agent.is_empty() {
+        out.extend_from_slice(agent);
+    }
 }
 
 /// Gives an answer a number, since it goes on.
@@ -134,27 +154,18 @@ pub(super) fn end(Ended { number, unsent, cut }: Ended) -> [u8; END_LEN] {
     entry
 }
 
-/// Returns the end of a turn as bytes.
-pub(super) fn turn(time: u64) -> [u8; TURN_LEN] {
-    let mut entry = [0; TURN_LEN];
-    entry[0..2].copy_from_slice(&(TURN_LEN as u16).to_le_bytes());
-    entry[2] = TURN;
-    entry[8..16].copy_from_slice(&time.to_le_bytes());
-    entry
-}
-
 /// Reads the first entry; returns it with its length. `None`: none is whole.
 pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let len = usize::from(u16::from_le_bytes(array(bytes, 0)?));
     let entry = bytes.get(..len)?;
+    let long = |at: usize| array(entry, at).map(u64::from_le_bytes);
     let read = match *entry.get(2)? {
         ANSWER if len >= FIXED => Entry::Answer(Stored(entry)),
         END => Entry::End(Ended {
             number: u32::from_le_bytes(array(entry, 4)?),
-            unsent: u64::from_le_bytes(array(entry, 8)?),
+            unsent: long(8)?,
             cut: entry[3],
         }),
-        TURN => Entry::Turn(u64::from_le_bytes(array(entry, 8)?)),
         _ => return None,
     };
     Some((read, len))
@@ -174,8 +185,17 @@ impl<'b> Stored<'b> {
         array(self.0, 24).map_or(0, u32::from_le_bytes)
     }
 
-    /// Returns it as a record that ended so, at `end` nanoseconds after `epoch`.
-    pub(super) fn record(self, ended: Ended, epoch: Instant, end: u64) -> Option<Record<'b>> {
+    /// Returns when its request was first looked at, if the answer began in a turn that began at
+    /// `turn`.
+    pub(super) fn start(self, turn: Instant, epoch: Instant) -> Instant {
+        match array(self.0, 8).map(u64::from_le_bytes) {
+            None | Some(THIS_TURN) => turn,
+            Some(start) => epoch + Duration::from_nanos(start),
+        }
+    }
+
+    /// Returns it as a record from `start` to `end`.
+    pub(super) fn record(self, ended: Ended, start: Instant, end: Instant) -> Option<Record<'b>> {
         let bytes = self.0;
         let short = |at: usize| array(bytes, at).map(u16::from_le_bytes);
         let long = |at: usize| array(bytes, at).map(u64::from_le_bytes);
@@ -185,41 +205,44 @@ impl<'b> Stored<'b> {
             rest = later;
             Some(text)
         };
-        let method = next(usize::from(bytes[30]))?;
-        let host = next(usize::from(short(32)?))?;
-        let target = next(usize::from(short(34)?))?;
+        let client = match bytes[39] {
+            0 => None,
+            kind => Some(to_address(kind, array(next(16)?, 0)?)),
+        };
+        let token = next(usize::from(bytes[37]))?;
+        let host = next(usize::from(short(28)?))?;
+        let target = next(usize::from(short(30)?))?;
         let mut field = |at: usize| {
             let len = usize::from(short(at)?);
             if len == 0 { Some(None) } else { next(len - 1).map(Some) }
         };
-        let (referer, user_agent) = (field(36)?, field(38)?);
-        let start = long(8)?;
+        let (referer, user_agent) = (field(32)?, field(34)?);
         Some(Record {
             log: LogId(short(4)?),
-            start: epoch + Duration::from_nanos(start),
-            duration: Duration::from_nanos(end.saturating_sub(start)),
-            peer: match bytes[28] {
+            start,
+            duration: end.saturating_duration_since(start),
+            peer: match bytes[38] {
                 0 => None,
                 1 => Some(Peer::Unix),
                 kind => Some(Peer::Ip(to_address(kind, array(bytes, 48)?))),
             },
-            client: match bytes[29] {
-                0 => None,
-                kind => Some(to_address(kind, array(bytes, 64)?)),
-            },
+            client,
             version: match bytes[3] {
                 10 => LogVersion::Http10,
                 20 => LogVersion::Http2,
                 _ => LogVersion::Http11,
             },
-            method,
+            method: match bytes[36] {
+                number if number > 0 && token.is_empty() => name_of(number - 1),
+                _ => token,
+            },
             host,
             target,
             status: Status::from_code(short(6)?)?,
             length: long(16)?.saturating_sub(ended.unsent),
-            tls: match bytes[31] {
+            tls: match bytes[40] {
                 0 => None,
-                more => Some(LogTls { version: short(40)?, cipher_suite: short(42)?, resumed: more == 2 }),
+                more => Some(LogTls { version: short(42)?, cipher_suite: short(44)?, resumed: more == 2 }),
             },
             referer,
             user_agent,
@@ -228,13 +251,20 @@ impl<'b> Stored<'b> {
     }
 }
 
-fn of_address(address: IpAddr) -> (u8, [u8; 16]) {
+/// Returns the name of the method with this number; nothing for one that is unknown.
+fn name_of(number: u8) -> &'static [u8] {
+    let known = Method::ALL.into_iter().find(|method| *method as u8 == number);
+    known.filter(|method| *method != Method::Unknown).map_or(b"", |method| method.name().as_bytes())
+}
+
+/// Returns the kind and the bytes of an address, in two words.
+fn of_address(address: IpAddr) -> (u64, [u64; 2]) {
     match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            (4, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        IpAddr::V4(address) => (4, [u64::from(u32::from_le_bytes(address.octets())), 0]),
+        IpAddr::V6(address) => {
+            let bits = u128::from_le_bytes(address.octets());
+            (6, [bits as u64, (bits >> 64) as u64])
         }
-        IpAddr::V6(address) => (6, address.octets()),
     }
 }
 

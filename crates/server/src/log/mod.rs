@@ -6,6 +6,8 @@
 //! wakes the reader only where that has seen nothing for a second.
 
 mod answer;
+#[doc(hidden)]
+pub mod cost;
 mod entry;
 mod reader;
 mod record;
@@ -19,6 +21,7 @@ use std::time::Instant;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 pub(crate) use self::answer::{Answer, Cut, Requested};
+use self::entry::Turn;
 pub use self::reader::{Records, RecordsWaker};
 pub use self::record::{FIELD_MAX, HOST_MAX, LogId, LogTls, LogVersion, Record, TARGET_MAX};
 pub(crate) use self::recorder::{OpenAnswer, Recorder, Watched};
@@ -26,6 +29,9 @@ use crate::access::Networks;
 
 /// Bytes of a queue: some 4,000 answers.
 const CAPACITY: usize = 1 << 20;
+
+/// Turns of a queue: more than there are answers in it.
+const TURNS: usize = CAPACITY / 64;
 
 /// What a snapshot says of logs.
 pub(crate) struct Wants {
@@ -48,8 +54,14 @@ impl Wants {
 pub(crate) struct Queues {
     epoch: Instant,
     /// Those that the reader has not taken yet.
-    new: Mutex<Vec<Consumer<u8>>>,
+    new: Mutex<Vec<Reads>>,
     wake: Arc<Wake>,
+}
+
+/// The reader's side of a queue: entries as bytes, and the turns that they belong to.
+struct Reads {
+    bytes: Consumer<u8>,
+    turns: Consumer<Turn>,
 }
 
 /// What shards and the reader share beside the queues.
@@ -70,10 +82,11 @@ impl Queues {
     }
 
     /// Makes a queue, and returns the side that a shard writes.
-    fn add(&self) -> (Producer<u8>, Arc<Wake>) {
-        let (writes, reads) = RingBuffer::new(CAPACITY);
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).push(reads);
-        (writes, Arc::clone(&self.wake))
+    fn add(&self) -> (Producer<u8>, Producer<Turn>, Arc<Wake>) {
+        let (writes, bytes) = RingBuffer::new(CAPACITY);
+        let (ends, turns) = RingBuffer::new(TURNS);
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).push(Reads { bytes, turns });
+        (writes, ends, Arc::clone(&self.wake))
     }
 
     fn epoch(&self) -> Instant {
@@ -89,14 +102,14 @@ impl Queues {
         !self.new.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn take_new(&self) -> Vec<Consumer<u8>> {
+    fn take_new(&self) -> Vec<Reads> {
         std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Wake {
-    fn count_dropped(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+    fn count_dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Wakes the reader, if it sleeps until it is called.
@@ -143,7 +156,8 @@ impl Wake {
 
 /// Returns nanoseconds, of which 64 bits last for 584 years.
 fn since(epoch: Instant, time: Instant) -> u64 {
-    time.saturating_duration_since(epoch).as_nanos() as u64
+    let time = time.saturating_duration_since(epoch);
+    time.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(time.subsec_nanos()))
 }
 
 #[cfg(test)]

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rtrb::Consumer;
-
 use super::answer::Cut;
-use super::entry::{self, Ended, Entry, Stored};
+use super::entry::{self, Ended, Entry, Stored, Turn};
 use super::record::Record;
-use super::{CAPACITY, Queues, since};
+use super::{CAPACITY, Queues, Reads};
 use crate::close::Close;
 
 /// Bytes of answers under way that are kept, at most. Those past that are dropped.
@@ -33,11 +31,11 @@ pub struct Records {
 
 /// The queue of one shard.
 struct Reading {
-    queue: Consumer<u8>,
-    /// What has been read, from the beginning of a turn.
-    bytes: Vec<u8>,
-    /// Answers under way, by their number.
-    open: HashMap<u32, Box<[u8]>>,
+    queue: Reads,
+    /// The entries of one turn.
+    entries: Vec<u8>,
+    /// Answers under way, by their number, and since when.
+    open: HashMap<u32, (Instant, Box<[u8]>)>,
 }
 
 /// Answers under way, of all shards.
@@ -70,21 +68,24 @@ impl Records {
     /// Those of one shard come in the order in which the answers ended.
     pub fn read(&mut self, mut take: impl FnMut(&Record<'_>)) -> usize {
         let new = self.queues.take_new().into_iter();
-        self.shards.extend(new.map(|queue| Reading { queue, bytes: Vec::new(), open: HashMap::new() }));
+        let reading = |queue| Reading { queue, entries: Vec::new(), open: HashMap::new() };
+        self.shards.extend(new.map(reading));
         let (epoch, mut count, mut most) = (self.queues.epoch(), 0, 0);
-        let mut emit = |answer: Stored<'_>, ended, time| {
-            if let Some(record) = answer.record(ended, epoch, time) {
+        let mut emit = |answer: Stored<'_>, ended, start, end| {
+            if let Some(record) = answer.record(ended, start, end) {
                 count += 1;
                 take(&record);
             }
         };
         self.shards.retain_mut(|shard| {
             // In this order: what was written before the end is read.
-            let is_over = shard.queue.is_abandoned();
-            most = most.max(shard.fill());
-            shard.take_turns(&mut self.kept, &mut emit);
+            let is_over = shard.queue.turns.is_abandoned();
+            most = most.max(shard.queue.bytes.slots());
+            while let Ok(turn) = shard.queue.turns.pop() {
+                shard.take_turn(turn, epoch, &mut self.kept, &mut emit);
+            }
             if is_over {
-                shard.end(&mut self.kept, since(epoch, Instant::now()), &mut emit);
+                shard.end(epoch, &mut self.kept, &mut emit);
             }
             !is_over
         });
@@ -128,7 +129,7 @@ impl Records {
     }
 
     fn has_nothing(&self) -> bool {
-        !self.queues.has_new() && self.shards.iter().all(|shard| shard.queue.is_empty())
+        !self.queues.has_new() && self.shards.iter().all(|shard| shard.queue.turns.is_empty())
     }
 
     /// Chooses the next nap, by the most bytes that one queue held.
@@ -144,78 +145,66 @@ impl Records {
     }
 }
 
+/// Takes a record that is complete: the answer, how it ended, and the times of its request and end.
+trait Emit: FnMut(Stored<'_>, Ended, Instant, Instant) {}
+impl<F: FnMut(Stored<'_>, Ended, Instant, Instant)> Emit for F {}
+
 impl Reading {
-    /// Takes over what the shard has written. Returns how many bytes that was.
-    fn fill(&mut self) -> usize {
-        let Ok(chunk) = self.queue.read_chunk(self.queue.slots()) else { return 0 };
+    /// Moves the next bytes of the queue to `entries`.
+    fn fill(&mut self, len: usize) {
+        self.entries.clear();
+        let Ok(chunk) = self.queue.bytes.read_chunk(len) else { return };
         let (first, second) = chunk.as_slices();
-        self.bytes.extend_from_slice(first);
-        self.bytes.extend_from_slice(second);
-        let len = chunk.len();
+        self.entries.extend_from_slice(first);
+        self.entries.extend_from_slice(second);
         chunk.commit_all();
-        len
     }
 
-    /// Emits the answers that ended in turns that have ended.
-    fn take_turns(&mut self, kept: &mut Kept, emit: &mut impl FnMut(Stored<'_>, Ended, u64)) {
-        let (mut done, mut at) = (0, 0);
-        while let Some((entry, len)) = entry::read(&self.bytes[at..]) {
-            at += len;
-            if let Entry::Turn(time) = entry {
-                let turn = &self.bytes[done..at];
-                take_turn(turn, &mut self.open, time, kept, emit);
-                done = at;
+    /// Emits the answers that ended in a turn, and keeps those that go on.
+    fn take_turn(&mut self, turn: Turn, epoch: Instant, kept: &mut Kept, emit: &mut impl Emit) {
+        self.fill(turn.len);
+        let mut rest = &self.entries[..];
+        while let Some((entry, len)) = entry::read(rest) {
+            rest = &rest[len..];
+            match entry {
+                Entry::Answer(answer) if answer.number() == 0 => {
+                    emit(answer, Ended::NOTHING, answer.start(turn.start, epoch), turn.end);
+                }
+                Entry::Answer(_) if kept.bytes + len > KEPT_MAX => kept.dropped += 1,
+                Entry::Answer(answer) => {
+                    kept.bytes += len;
+                    let since = answer.start(turn.start, epoch);
+                    self.open.insert(answer.number(), (since, answer.bytes().into()));
+                }
+                Entry::End(ended) => {
+                    let Some((since, bytes)) = self.open.remove(&ended.number) else { continue };
+                    kept.bytes -= bytes.len();
+                    if let Some(answer) = Stored::kept(&bytes) {
+                        emit(answer, ended, since, turn.end);
+                    }
+                }
             }
         }
-        self.bytes.drain(..done);
     }
 
     /// The shard has failed in the midst of a turn: that is the end of all its answers, and how
     /// much of them was sent is not known.
-    fn end(&mut self, kept: &mut Kept, now: u64, emit: &mut impl FnMut(Stored<'_>, Ended, u64)) {
+    fn end(&mut self, epoch: Instant, kept: &mut Kept, emit: &mut impl Emit) {
         let cut = Cut::Closed(Close::Ours("a shard that has failed")).number();
-        let ended = Ended { number: 0, unsent: u64::MAX, cut };
-        for (_, bytes) in self.open.drain() {
+        let (ended, now) = (Ended { number: 0, unsent: u64::MAX, cut }, Instant::now());
+        for (_, (since, bytes)) in self.open.drain() {
             kept.bytes -= bytes.len();
             if let Some(answer) = Stored::kept(&bytes) {
-                emit(answer, ended, now);
+                emit(answer, ended, since, now);
             }
         }
-        let mut at = 0;
-        while let Some((entry, len)) = entry::read(&self.bytes[at..]) {
-            at += len;
+        self.fill(self.queue.bytes.slots());
+        let mut rest = &self.entries[..];
+        while let Some((entry, len)) = entry::read(rest) {
+            rest = &rest[len..];
             if let Entry::Answer(answer) = entry {
-                emit(answer, ended, now);
+                emit(answer, ended, answer.start(now, epoch), now);
             }
-        }
-    }
-}
-
-/// Emits the answers that ended in a turn, which ended at `time`.
-fn take_turn(
-    mut turn: &[u8],
-    open: &mut HashMap<u32, Box<[u8]>>,
-    time: u64,
-    kept: &mut Kept,
-    emit: &mut impl FnMut(Stored<'_>, Ended, u64),
-) {
-    while let Some((entry, len)) = entry::read(turn) {
-        turn = &turn[len..];
-        match entry {
-            Entry::Answer(answer) if answer.number() == 0 => emit(answer, Ended::NOTHING, time),
-            Entry::Answer(_) if kept.bytes + len > KEPT_MAX => kept.dropped += 1,
-            Entry::Answer(answer) => {
-                kept.bytes += len;
-                open.insert(answer.number(), answer.bytes().into());
-            }
-            Entry::End(ended) => {
-                let Some(bytes) = open.remove(&ended.number) else { continue };
-                kept.bytes -= bytes.len();
-                if let Some(answer) = Stored::kept(&bytes) {
-                    emit(answer, ended, time);
-                }
-            }
-            Entry::Turn(_) => {}
         }
     }
 }

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rtrb::Producer;
-use sitar_http::{Request, semantics};
+use sitar_http::semantics;
 
 use super::answer::{Answer, Cut};
-use super::entry::{self, END_LEN, Ended, LONGEST, TURN_LEN};
+use super::entry::{self, END_LEN, Ended, LONGEST, Turn};
 use super::{CAPACITY, Queues, Wake, Wants, since};
-use crate::peer::Peer;
 
-/// Answers of a shard that may be under way and have an entry: each has a place in the queue for
-/// its end. Further ones are dropped.
+/// Answers of a shard that may be under way and have an entry: each has a place in the ring for its
+/// end. Further ones are dropped.
 const OPEN_MAX: usize = CAPACITY / 4 / END_LEN;
+/// Bytes of answers that are gathered in a turn before they are copied into the ring.
+const TURN_MAX: usize = 64 << 10;
 /// Answers that may end while one event is handled: more than a connection has streams.
 const ENDING_MAX: usize = 1024;
 
@@ -28,22 +29,27 @@ pub(crate) struct Recorder {
 }
 
 struct Queue {
-    bytes: Producer<u8>,
+    ring: Producer<u8>,
+    turns: Producer<Turn>,
+    /// Bytes in the ring that belong to no turn yet.
+    copied: usize,
     wake: Arc<Wake>,
     epoch: Instant,
     wants: Wants,
-    /// An answer, before it is copied into the queue.
-    entry: Vec<u8>,
-    /// Bytes of its content.
+    /// The answers of this turn, and the one that was noted last.
+    turn: Vec<u8>,
+    /// Bytes of those in it that have begun.
+    begun: usize,
+    /// Their number.
+    answers: u64,
+    /// Bytes of content of the one that was noted last.
     length: u64,
-    /// It is about to begin.
-    is_noted: bool,
+    /// The ends in this turn.
+    ends: Vec<u8>,
     /// The number that was given last.
     last: u32,
-    /// Answers whose ends are still to come.
+    /// Answers whose ends are not in the ring.
     open: usize,
-    /// There are entries since the end of the last turn.
-    in_turn: bool,
     ending: Ending,
 }
 
@@ -129,77 +135,90 @@ impl Recorder {
         }
     }
 
-    /// The end of a turn: what was gathered is handed to the kernel. `now` reads the clock.
+    /// The end of a turn that began at `start`: what was gathered is handed to the kernel. `end`
+    /// reads the clock.
     #[inline]
-    pub(crate) fn end_turn(&mut self, now: impl FnOnce() -> Instant) {
+    pub(crate) fn end_turn(&mut self, start: Instant, end: impl FnOnce() -> Instant) {
         if let Some(queue) = &mut self.queue
-            && queue.in_turn
+            && (queue.begun > 0 || !queue.ends.is_empty() || queue.copied > 0)
         {
-            queue.end_turn(now());
+            queue.end_turn(start, end());
         }
+    }
+}
+
+/// The shard fails, or leaves: what it has begun to say is said.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
 impl Queue {
     fn new(queues: &Queues, wants: Wants) -> Queue {
-        let (bytes, wake) = queues.add();
+        let (ring, turns, wake) = queues.add();
         Queue {
-            bytes,
+            ring,
+            turns,
+            copied: 0,
             wake,
             epoch: queues.epoch(),
             wants,
-            entry: Vec::with_capacity(LONGEST),
+            turn: Vec::with_capacity(TURN_MAX + LONGEST),
+            begun: 0,
+            answers: 0,
             length: 0,
-            is_noted: false,
+            ends: Vec::with_capacity(TURN_MAX),
             last: 0,
             open: 0,
-            in_turn: false,
             ending: Rc::new(RefCell::new(Vec::with_capacity(ENDING_MAX))),
         }
     }
 
     fn note(&mut self, answer: &Answer<'_>) {
+        self.turn.truncate(self.begun);
         let log = match answer.requested.host() {
             Some(host) => self.wants.hosts.get(host.index()).copied().flatten(),
             None => self.wants.others,
         };
-        self.is_noted = log.is_some();
         let Some(log) = log else { return };
-        let client = answer.requested.request().and_then(|request| self.client(request, answer.peer));
-        let start = since(self.epoch, answer.start);
+        if self.begun > TURN_MAX {
+            self.flush();
+        }
+        let client = if self.wants.trusted.is_empty() { None } else { self.client(answer) };
+        let start = answer.start.map(|start| since(self.epoch, start));
         self.length = answer.length;
-        entry::write_answer(&mut self.entry, answer, (log, start), client);
+        entry::write_answer(&mut self.turn, answer, (log, start), client);
     }
 
     fn begin(&mut self, goes_on: bool) -> Option<NonZeroU32> {
-        if !std::mem::take(&mut self.is_noted) {
+        if self.turn.len() == self.begun {
             return None;
         }
-        // The ends that are still to come have their places, so that none is lost.
-        let ends = (self.open + usize::from(goes_on)) * END_LEN;
-        let need = self.entry.len() + ends + TURN_LEN;
-        let has_room = self.bytes.cached_slots() >= need || self.bytes.slots() >= need;
-        if !has_room || (goes_on && self.open >= OPEN_MAX) {
-            self.wake.count_dropped();
+        if goes_on && !self.has_room_for_end() {
+            self.wake.count_dropped(1);
+            self.turn.truncate(self.begun);
             return None;
         }
         let number = if goes_on { NonZeroU32::new(self.next_number()) } else { None };
         if let Some(number) = number {
-            entry::set_number(&mut self.entry, number);
+            entry::set_number(&mut self.turn[self.begun..], number);
             self.open += 1;
         }
-        // There is room.
-        let _ = self.bytes.push_entire_slice(&self.entry);
-        self.in_turn = true;
+        self.begun = self.turn.len();
+        self.answers += 1;
         number
+    }
+
+    /// Whether one more end has a place in the ring.
+    fn has_room_for_end(&mut self) -> bool {
+        let need = (self.open + 1) * END_LEN;
+        self.open < OPEN_MAX && (self.ring.cached_slots() >= need || self.ring.slots() >= need)
     }
 
     fn end(&mut self, answer: NonZeroU32, unsent: u64, cut: Option<Cut>) {
         let cut = cut.map_or(Cut::NONE, Cut::number);
-        // Its place was kept.
-        let _ = self.bytes.push_entire_slice(&entry::end(Ended { number: answer.get(), unsent, cut }));
-        self.open -= 1;
-        self.in_turn = true;
+        self.ends.extend_from_slice(&entry::end(Ended { number: answer.get(), unsent, cut }));
     }
 
     fn note_ends(&mut self, cut: Cut) {
@@ -209,10 +228,36 @@ impl Queue {
         }
     }
 
-    fn end_turn(&mut self, now: Instant) {
-        // Its place was kept.
-        let _ = self.bytes.push_entire_slice(&entry::turn(since(self.epoch, now)));
-        self.in_turn = false;
+    /// Copies the answers of this turn into the ring. Where there is no room, they are dropped: the
+    /// ends that are still to come have their places, so that none of them is lost.
+    fn flush(&mut self) {
+        let need = self.begun + self.open * END_LEN;
+        let has_room = self.open == 0 || self.ring.cached_slots() >= need || self.ring.slots() >= need;
+        if has_room && self.ring.push_entire_slice(&self.turn[..self.begun]).is_ok() {
+            self.copied += self.begun;
+        } else {
+            self.wake.count_dropped(self.answers);
+        }
+        self.turn.clear();
+        (self.begun, self.answers) = (0, 0);
+    }
+
+    fn end_turn(&mut self, start: Instant, end: Instant) {
+        if self.begun > 0 {
+            self.flush();
+        }
+        if !self.ends.is_empty() {
+            // Their places were kept.
+            let _ = self.ring.push_entire_slice(&self.ends);
+            self.copied += self.ends.len();
+            self.open -= self.ends.len() / END_LEN;
+            self.ends.clear();
+        }
+        // There are fewer turns than there is room for, unless the reader stands still: then these
+        // entries are counted to the next turn.
+        if self.turns.push(Turn { start, end, len: self.copied }).is_ok() {
+            self.copied = 0;
+        }
         self.wake.call();
     }
 
@@ -221,10 +266,12 @@ impl Queue {
         self.last
     }
 
-    fn client(&self, request: &Request<'_>, peer: Option<Peer>) -> Option<IpAddr> {
-        if self.wants.trusted.is_empty() || !self.wants.trusted.contain(peer?) {
+    #[cold]
+    fn client(&self, answer: &Answer<'_>) -> Option<IpAddr> {
+        let (request, peer, trusted) = (answer.requested.request()?, answer.peer?, &self.wants.trusted);
+        if !trusted.contain(peer) {
             return None;
         }
-        semantics::forwarded(request, |address| self.wants.trusted.contain_address(address))
+        semantics::forwarded(request, |address| trusted.contain_address(address))
     }
 }

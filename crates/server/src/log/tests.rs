@@ -21,7 +21,7 @@ fn answer<'a>(request: &'a Request<'a>, start: Instant, length: u64) -> Answer<'
     Answer {
         requested: Requested::Request(request, Some(HostId::number(0))),
         version: LogVersion::Http2,
-        start,
+        start: Some(start),
         peer: Some(Peer::Unix),
         tls: None,
         status: Status::OK,
@@ -66,14 +66,14 @@ fn a_record_comes_back_as_it_was_written() {
         recorder.note(&Answer {
             requested: asked,
             version,
-            start,
+            start: None,
             peer,
             tls,
             status: Status::PARTIAL_CONTENT,
             length: 1 << 40,
         });
         assert!(recorder.begin(false).is_none());
-        recorder.end_turn(|| start + Duration::from_micros(250));
+        recorder.end_turn(start, || start + Duration::from_micros(250));
         let mut count = 0;
         records.read(|record| {
             count += 1;
@@ -125,7 +125,7 @@ fn of_what_could_not_be_read_the_first_line_is_kept() {
         let asked = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
         recorder.note(&Answer { requested: Requested::Text(text), ..answer(&asked, epoch, 1) });
         let _ = recorder.begin(false);
-        recorder.end_turn(|| epoch);
+        recorder.end_turn(epoch, || epoch);
         let read = records.read(|record| {
             assert_eq!((record.method, record.target), (method, target), "{}", text.escape_ascii());
             assert_eq!((record.log, record.host, record.user_agent), (LogId(9), &b""[..], None));
@@ -145,7 +145,7 @@ fn only_hosts_with_a_log_are_recorded() {
         let requested = Requested::Request(&asked, host);
         recorder.note(&Answer { requested, ..answer(&asked, epoch, 1) });
         let _ = recorder.begin(false);
-        recorder.end_turn(|| epoch);
+        recorder.end_turn(epoch, || epoch);
         let mut logs = Vec::new();
         records.read(|record| logs.push(record.log.0));
         logs
@@ -181,24 +181,24 @@ fn a_record_comes_when_its_turn_and_its_answer_have_ended() {
     recorder.note(&answer(&request(b"/watched"), at(1), 1000));
     let mut watched = recorder.watch(true).unwrap();
     assert_eq!(read(&mut records), [""; 0]);
-    recorder.end_turn(|| at(3));
+    recorder.end_turn(at(1), || at(3));
     assert_eq!(read(&mut records), ["/whole 2 ms 100 whole"]);
     recorder.end(long, 0, None);
     recorder.end(cut, 400, Some(Cut::Closed(Close::Shed)));
     watched.unsent = 999;
     drop(watched);
     assert_eq!(read(&mut records), [""; 0]);
-    recorder.end_turn(|| at(11));
+    recorder.end_turn(at(1), || at(11));
     assert_eq!(read(&mut records), ["/long 10 ms 1000 whole", "/cut 10 ms 600 no_room"]);
     recorder.note_ends(Cut::StreamReset);
-    recorder.end_turn(|| at(21));
+    recorder.end_turn(at(1), || at(21));
     assert_eq!(read(&mut records), ["/watched 20 ms 1 stream_reset"]);
     // Nothing has happened in this turn: it does not count.
-    recorder.end_turn(|| panic!("the clock is not read"));
+    recorder.end_turn(at(1), || panic!("the clock is not read"));
     recorder.note(&answer(&request(b"/watched"), at(30), 1000));
     recorder.watch(true).unwrap().unsent = 0;
     recorder.note_ends(Cut::StreamReset);
-    recorder.end_turn(|| at(30));
+    recorder.end_turn(at(1), || at(30));
     assert_eq!(read(&mut records), ["/watched 0 ms 1000 whole"]);
 }
 
@@ -210,32 +210,41 @@ fn where_there_is_no_room_records_are_dropped_and_ends_are_not() {
     let mut records = Records::new(queues);
     let path = [&b"/"[..], &[b'x'; 8000]].concat();
     let long = request(&path);
-    let (mut open, mut dropped) = (Vec::new(), 0);
+    let (mut open, mut begun) = (Vec::new(), 0);
     // Until nothing fits any more, not even a small one.
     for request in [&long, &request(b"/")] {
-        for number in 0.. {
+        let before = records.dropped();
+        while records.dropped() == before {
             recorder.note(&answer(request, epoch, 8));
-            let goes_on = number % 2 == 0;
-            let before = records.dropped();
-            open.extend(recorder.begin(goes_on));
-            if records.dropped() > before {
-                dropped += 1;
-                break;
-            }
-            assert!(number < 100_000, "the queue grows");
+            open.extend(recorder.begin(begun % 2 == 0));
+            recorder.end_turn(epoch, || epoch);
+            begun += 1;
+            assert!(begun < 100_000, "the queue grows");
         }
     }
-    assert_eq!(dropped, 2);
     let opened = open.len();
     for answer in open {
         recorder.end(answer, 0, None);
+        recorder.end_turn(epoch, || epoch);
     }
-    recorder.end_turn(|| epoch);
     let all = read(&mut records).len();
-    assert!(opened > 60 && all >= 2 * opened - 2, "{opened} of {all} had an end to come");
+    assert_eq!((all + 2, records.dropped()), (begun, 2));
+    assert!(opened > 60, "{opened} of {all} had an end to come");
     recorder.note(&answer(&request(b"/"), epoch, 8));
     assert!(recorder.begin(true).is_some(), "there is room again");
     assert_eq!(records.dropped(), 2);
+    // Many in one turn are copied before its end.
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = self::recorder(&queues);
+    let mut records = Records::new(queues);
+    for _ in 0..1000 {
+        recorder.note(&answer(&long, epoch, 8));
+        let _ = recorder.begin(false);
+    }
+    assert_eq!(read(&mut records), [""; 0], "the turn has not ended");
+    recorder.end_turn(epoch, || epoch);
+    let all = read(&mut records).len() as u64;
+    assert!(all >= 100 && all + records.dropped() == 1000, "{all} and {}", records.dropped());
 }
 
 #[test]
@@ -246,7 +255,7 @@ fn answers_of_a_shard_that_fails_are_recorded() {
     let mut records = Records::new(Arc::clone(&queues));
     failing.note(&answer(&request(b"/long"), epoch, 50));
     let _long = failing.begin(true);
-    failing.end_turn(|| epoch);
+    failing.end_turn(epoch, || epoch);
     // This turn does not end.
     failing.note(&answer(&request(b"/unknown"), epoch, 50));
     let _ = failing.begin(false);
@@ -262,7 +271,7 @@ fn answers_of_a_shard_that_fails_are_recorded() {
     assert!(!records.is_over());
     next.note(&answer(&request(b"/next"), epoch, 5));
     let _ = next.begin(false);
-    next.end_turn(|| epoch);
+    next.end_turn(epoch, || epoch);
     assert_eq!(read(&mut records), ["/next 0 ms 5 whole"]);
 }
 
@@ -300,7 +309,7 @@ fn a_reader_that_sleeps_is_called() {
             }
             recorder.note(&answer(&request(b"/"), epoch, 5));
             let _ = recorder.begin(false);
-            recorder.end_turn(|| epoch);
+            recorder.end_turn(epoch, || epoch);
             while read.load(Ordering::SeqCst) <= number {
                 assert!(Instant::now() < until, "it is not called");
                 thread::sleep(Duration::from_millis(1));

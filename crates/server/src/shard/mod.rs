@@ -155,13 +155,13 @@ impl<E: Engine> Shard<E> {
             self.turn()?;
         }
         // The drop of the ring closes them.
-        let Shared { log, ring, counts, .. } = &mut self.cx.shared;
+        let Shared { log, ring, counts, now, .. } = &mut self.cx.shared;
         for connection in self.connections.iter_mut() {
             let why = connection.why(Close::Operator);
             counts.end(why);
             connection.abandon(log, why);
         }
-        log.end_turn(|| ring.now());
+        log.end_turn(*now, || ring.now());
         Ok(())
     }
 
@@ -199,8 +199,8 @@ impl<E: Engine> Shard<E> {
         self.shed_load();
         self.give_out_files();
         self.note_peak();
-        let Shared { log, ring, .. } = &mut self.cx.shared;
-        log.end_turn(|| ring.now());
+        let Shared { log, ring, now, .. } = &mut self.cx.shared;
+        log.end_turn(*now, || ring.now());
         Ok(())
     }
 

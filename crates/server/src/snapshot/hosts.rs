@@ -99,6 +99,9 @@ impl fmt::Display for HostsError {
 impl std::error::Error for HostsError {}
 
 impl HostId {
+    /// The host of a snapshot that has one.
+    pub(crate) const ONLY: HostId = HostId(0);
+
     #[cfg(test)]
     pub(crate) fn number(number: u16) -> HostId {
         HostId(number)
@@ -122,7 +125,7 @@ impl Hosts {
         Hosts {
             hosts: [entry].into(),
             names: [].into(),
-            default: Some(HostId(0)),
+            default: Some(HostId::ONLY),
             plain_redirect_fields: redirect_fields(None).into(),
         }
     }

@@ -122,9 +122,8 @@ impl Http1 {
             io.wait_for_buffer(shared);
             return Ok(Step::Waits);
         }
-        let is_new = self.since.is_none();
-        let start = *self.since.get_or_insert(shared.now);
-        let outcome = served.look_up(shared.asker(is_new), io.origin(), &head.request);
+        let since = self.since.replace(self.since.unwrap_or(shared.now));
+        let outcome = served.look_up(shared.asker(since.is_none()), io.origin(), &head.request);
         let (output, security) = io.output()?;
         let (written, what) = match outcome {
             Outcome::Reply(reply) => {
@@ -156,7 +155,7 @@ impl Http1 {
         io.count_answer();
         shared.counts.requests += 1;
         let requested = Requested::Request(&head.request, io.origin().led());
-        io.note(&mut shared.log, (requested, version(head), start), what);
+        io.note(&mut shared.log, (requested, version(head), since), what);
         self.recorded = shared.log.begin(self.rest.is_some());
         if close {
             io.end(if shared.is_leaving() { Close::Operator } else { Close::Done });

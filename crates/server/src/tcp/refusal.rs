@@ -105,7 +105,7 @@ fn refuse_for<E: Engine>(
             io.end(why);
             cx.counts.requests += 1;
             let requested = requested.unwrap_or_else(|| Requested::Text(io.pending()));
-            io.note_refusal(&mut cx.log, (requested, version, cx.now), rejection, head_only);
+            io.note_refusal(&mut cx.log, (requested, version, None), rejection, head_only);
             cx.log.begin(false);
         }
     }

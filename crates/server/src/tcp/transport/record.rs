@@ -10,14 +10,14 @@ use crate::content::source::refusal_len;
 use crate::log::{Answer, LogVersion, Recorder, Requested};
 
 impl Transport {
-    /// Notes the answer to what was `requested`, since when, with a status and as many bytes of
-    /// content. It is recorded when it is known whether all of it has been gathered
-    /// ([`Recorder::begin`], [`Recorder::watch`]).
+    /// Notes the answer to what was `requested`, since when (`None`: this turn), with a status and
+    /// as many bytes of content. It is recorded when it is known whether all of it has been
+    /// gathered ([`Recorder::begin`], [`Recorder::watch`]).
     #[inline]
     pub(in crate::tcp) fn note(
         &self,
         log: &mut Recorder,
-        (requested, version, start): (Requested<'_>, LogVersion, Instant),
+        (requested, version, start): (Requested<'_>, LogVersion, Option<Instant>),
         (status, length): (Status, u64),
     ) {
         if log.is_on() {
@@ -31,7 +31,7 @@ impl Transport {
     pub(in crate::tcp) fn note_reply(
         &self,
         log: &mut Recorder,
-        (request, since): (&Request<'_>, Instant),
+        (request, since): (&Request<'_>, Option<Instant>),
         reply: &Reply<'_>,
     ) {
         let requested = Requested::Request(request, self.known().led());
@@ -42,7 +42,7 @@ impl Transport {
     pub(in crate::tcp) fn note_refused(
         &self,
         log: &mut Recorder,
-        (request, since): (&Request<'_>, Instant),
+        (request, since): (&Request<'_>, Option<Instant>),
         rejection: &Rejection,
     ) {
         let requested = Requested::Request(request, self.known().led());
@@ -54,7 +54,7 @@ impl Transport {
     pub(in crate::tcp) fn note_refusal(
         &self,
         log: &mut Recorder,
-        requested: (Requested<'_>, LogVersion, Instant),
+        requested: (Requested<'_>, LogVersion, Option<Instant>),
         &Rejection { status, reason }: &Rejection,
         head_only: bool,
     ) {

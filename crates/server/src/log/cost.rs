@@ -1,0 +1,54 @@
+//! What a shard does for the record of an answer, by itself, so that it can be counted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sitar_http::{Request, Status};
+
+use super::{Answer, LogId, LogTls, LogVersion, Queues, Recorder, Requested, Wants};
+use crate::peer::Peer;
+use crate::snapshot::HostId;
+
+/// A shard with a log, as far as its records are concerned. Nothing reads them.
+pub struct Shard {
+    recorder: Recorder,
+    now: Instant,
+    _queues: Queues,
+}
+
+impl Shard {
+    /// A shard of which all answers are recorded, unless `logs` is false.
+    #[must_use]
+    pub fn new(logs: bool) -> Shard {
+        let (now, mut recorder) = (Instant::now(), Recorder::default());
+        let queues = Queues::new(now);
+        let hosts = [logs.then_some(LogId(0))].into();
+        recorder.take_up(Wants { hosts, others: None, trusted: Arc::default() }, &queues);
+        Shard { recorder, now, _queues: queues }
+    }
+
+    /// Records an answer in a turn of its own.
+    #[inline]
+    pub fn answer(&mut self, request: &Request<'_>, status: Status, length: u64) {
+        let recorder = &mut self.recorder;
+        if recorder.is_on() {
+            recorder.note(&Answer {
+                requested: Requested::Request(request, Some(HostId::ONLY)),
+                version: LogVersion::Http11,
+                start: None,
+                peer: Some(Peer::Ip([192, 0, 2, 1].into())),
+                tls: Some(LogTls { version: 0x0304, cipher_suite: 0x1301, resumed: false }),
+                status,
+                length,
+            });
+        }
+        recorder.begin(false);
+        recorder.end_turn(self.now, Instant::now);
+    }
+
+    /// Returns how many records found no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self._queues.dropped()
+    }
+}

@@ -1,4 +1,4 @@
-//! `sitar config`, and any bytes as a configuration.
+//! `sitar config`, and any bytes as a configuration. Any bytes in an access log are here as well.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,7 @@ use crate::common::{Finished, run_with, sitar};
 use crate::mutation;
 
 mutation::targets! {
+    access_log: sitar::log::format::properties::access_log, LOG;
     config: sitar::config::properties::config, CONFIG;
 }
 
@@ -62,6 +63,23 @@ const CONFIG: &[&[u8]] = &[
     b"0x10",
     b"-1",
     b"18446744073709551616",
+];
+
+const LOG: &[&[u8]] = &[
+    b"\"",
+    b"\\",
+    b"\n",
+    b"\r",
+    b"\\x22",
+    b"\",\"status\":200",
+    b"\" 200 1\n",
+    b"\x7f",
+    b"\xc2\x85",
+    b"\xe2\x80\xa8",
+    b"\xf0\x9f\x98\x80",
+    b"\xff",
+    b" ",
+    b"-",
 ];
 
 /// Runs `sitar config` in a folder.

@@ -12,6 +12,7 @@
 //! | [`output`] | standard output, and what a failure of it means |
 //! | [`error`] | the error that the operator reads |
 //! | [`listen`] | binds one socket per address and shard |
+//! | [`log`] | the access log: its formats, and where it goes |
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
 //! | [`trust`] | installs that authority on request, and takes it back |
 //! | [`handbook`] | the site that is served when none is named |
@@ -39,6 +40,7 @@ pub mod handbook;
 mod handover;
 pub mod identity;
 pub mod listen;
+pub mod log;
 pub mod offload;
 pub mod output;
 pub mod pack;

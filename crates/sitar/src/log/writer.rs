@@ -1,0 +1,406 @@
+//! The thread that writes access logs (`sitar-log`), and what is asked of it.
+//!
+//! It takes records from the shards' queues, makes their lines and hands them to [`Sink`]s. Its
+//! owner gives it logs by their numbers, and may replace the sink of each at any time: orders are
+//! left under a lock that the shards know nothing of. An order that was left before the shards
+//! were given a number is taken before the first record with it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
+
+use sitar_server::{LogId, Record};
+
+use super::complaint::Complaint;
+use super::format::{self, Addresses, Format};
+use super::sink::Sink;
+
+/// The time that a stop waits for lines to be written.
+const END: Duration = Duration::from_secs(2);
+/// How often a sink without room is tried.
+const RETRY: Duration = Duration::from_millis(20);
+/// Lines wait this long for others while records come all the time.
+const LATEST: Duration = Duration::from_millis(100);
+/// Logs that are no longer named by a configuration, and stay for answers of the one before.
+const RETIRED_MAX: usize = 16;
+
+/// Where records come from: the worker's queues.
+pub(crate) trait Source: Send + 'static {
+    /// Hands on each record that is complete. Returns how many there were. Never waits.
+    fn read(&mut self, take: impl FnMut(&Record<'_>)) -> usize;
+    /// Records that were dropped since the start because a queue was full.
+    fn dropped(&self) -> u64;
+    /// Sleeps until there may be records, the time has passed, or the thread is called.
+    fn rest(&mut self, limit: Option<Duration>);
+    /// Whether there will be no more records.
+    fn is_over(&self) -> bool;
+}
+
+/// How a log is written: what is the same for all of its lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Style {
+    pub(crate) format: Format,
+    pub(crate) addresses: Addresses,
+    pub(crate) sample: Sample,
+}
+
+/// For each class of status from 1xx to 5xx: one of this many records is written. 0 is as 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sample(pub(crate) [u32; 5]);
+
+/// What was counted of a log.
+#[derive(Debug, Default)]
+pub(crate) struct LogCounts {
+    /// Records that were written.
+    pub(crate) written: AtomicU64,
+    /// Records that could not be written.
+    pub(crate) failed: AtomicU64,
+    /// Records that were left out on purpose.
+    pub(crate) sampled: AtomicU64,
+}
+
+/// A log to be written from now on.
+#[derive(Debug)]
+pub(crate) struct NewLog {
+    pub(crate) id: LogId,
+    /// What messages call it.
+    pub(crate) name: String,
+    pub(crate) style: Style,
+    /// `None`: the one that it has.
+    pub(crate) sink: Option<Sink>,
+    pub(crate) counts: Arc<LogCounts>,
+}
+
+/// Asks the thread that writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    orders: Arc<Orders>,
+}
+
+#[derive(Default)]
+struct Orders {
+    /// Something was left.
+    any: AtomicBool,
+    /// The logs that are in force, in the order in which they were left.
+    left: Mutex<Vec<Vec<NewLog>>>,
+    ends: AtomicBool,
+    /// Records whose log is not known, or not any more.
+    unknown: AtomicU64,
+    wake: Mutex<Option<Wake>>,
+}
+
+/// Calls the thread from its rest.
+pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
+
+impl std::fmt::Debug for Orders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orders").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Writer {
+    /// A writer whose thread has not been started; what is asked of it until then is done then.
+    pub(crate) fn new() -> Writer {
+        Writer { orders: Arc::default() }
+    }
+
+    /// Starts the thread. `wake` ends a rest of the source; `say` tells the operator something.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn start(
+        &self,
+        source: impl Source,
+        wake: Wake,
+        say: impl FnMut(&str) + Send + 'static,
+    ) -> io::Result<End> {
+        *lock(&self.orders.wake) = Some(wake);
+        let (ended, has_ended) = sync_channel(0);
+        let writing = Writing {
+            orders: Arc::clone(&self.orders),
+            logs: BTreeMap::new(),
+            retired: Vec::new(),
+            source,
+            say: Box::new(say),
+            full: Complaint::default(),
+            dropped: 0,
+        };
+        thread::Builder::new().name("sitar-log".into()).spawn(move || writing.run(&ended))?;
+        Ok(End { writer: self.clone(), has_ended })
+    }
+
+    /// Puts logs into force. Others stay for a while, for answers that began before.
+    pub(crate) fn set(&self, logs: Vec<NewLog>) {
+        lock(&self.orders.left).push(logs);
+        self.orders.any.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Returns the number of records whose log was not known.
+    pub(crate) fn unknown(&self) -> u64 {
+        self.orders.unknown.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &*lock(&self.orders.wake) {
+            wake();
+        }
+    }
+}
+
+/// Waits for the end of the thread.
+#[derive(Debug)]
+pub(crate) struct End {
+    writer: Writer,
+    has_ended: Receiver<()>,
+}
+
+impl End {
+    /// Waits until all is written, for [`END`] at most. The source is over, or ends now.
+    pub(crate) fn wait(self) {
+        self.writer.orders.ends.store(true, Ordering::Release);
+        self.writer.wake();
+        // One that hangs in a write is left alone.
+        let _ = self.has_ended.recv_timeout(END + Duration::from_millis(500));
+    }
+}
+
+/// A log, as its thread has it.
+struct Log {
+    name: String,
+    style: Style,
+    sink: Sink,
+    counts: Arc<LogCounts>,
+    /// Records of each class so far.
+    seen: [u32; 5],
+    complaint: Complaint,
+}
+
+struct Writing<S> {
+    orders: Arc<Orders>,
+    logs: BTreeMap<LogId, Log>,
+    /// Logs that are not in force any more, the oldest first.
+    retired: Vec<LogId>,
+    source: S,
+    say: Box<dyn FnMut(&str) + Send>,
+    /// Queues that were full.
+    full: Complaint,
+    dropped: u64,
+}
+
+impl<S: Source> Writing<S> {
+    fn run(mut self, ended: &SyncSender<()>) {
+        let mut ends_at = None;
+        let mut flushed = Instant::now();
+        loop {
+            let (logs, orders, retired) = (&mut self.logs, &self.orders, &mut self.retired);
+            let say = &mut self.say;
+            take_orders(orders, logs, retired, say);
+            let clock = Clock::now();
+            let count = self.source.read(|record| {
+                if !logs.contains_key(&record.log) {
+                    take_orders(orders, logs, retired, say);
+                }
+                match logs.get_mut(&record.log) {
+                    Some(log) => log.take(record, clock, say),
+                    None => drop(orders.unknown.fetch_add(1, Ordering::Relaxed)),
+                }
+            });
+            if count == 0 || flushed.elapsed() >= LATEST {
+                self.flush();
+                flushed = Instant::now();
+            }
+            if self.orders.ends.load(Ordering::Acquire) {
+                let at = *ends_at.get_or_insert_with(|| Instant::now() + END);
+                let is_done = count == 0 && self.source.is_over() && !self.is_pending();
+                if is_done || Instant::now() >= at {
+                    break;
+                }
+            }
+            if count == 0 {
+                self.rest();
+            }
+        }
+        for log in self.logs.values_mut() {
+            log.give_up(&mut self.say);
+        }
+        drop(self.logs);
+        // The owner may not wait any more.
+        let _ = ended.try_send(());
+    }
+
+    fn is_pending(&self) -> bool {
+        self.logs.values().any(|log| log.sink.is_pending())
+    }
+
+    /// Writes what there is, and speaks of what has changed.
+    fn flush(&mut self) {
+        for log in self.logs.values_mut() {
+            log.flush(&mut self.say);
+            if let Some(dropped) = log.complaint.is_over() {
+                let name = &log.name;
+                (self.say)(&format!(
+                    "the access log {name} is written again; {dropped} records were dropped"
+                ));
+            }
+        }
+        let dropped = self.source.dropped();
+        if dropped > self.dropped {
+            if self.full.add(dropped - self.dropped) {
+                (self.say)("access logs are not written as fast as records come; some are dropped");
+            }
+            // It is over once no more of them are dropped.
+            self.full.works();
+            self.dropped = dropped;
+        }
+        if let Some(dropped) = self.full.is_over() {
+            (self.say)(&format!("access logs keep up again; {dropped} records were dropped"));
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn rest(&mut self) {
+        let complaints = self.logs.values().map(|log| &log.complaint).chain([&self.full]);
+        let retry = self.is_pending() || self.orders.ends.load(Ordering::Acquire);
+        let limit = complaints.filter_map(Complaint::ends_in).chain(retry.then_some(RETRY)).min();
+        self.source.rest(limit);
+    }
+}
+
+/// Takes logs that were left since the last time.
+fn take_orders(
+    orders: &Orders,
+    logs: &mut BTreeMap<LogId, Log>,
+    retired: &mut Vec<LogId>,
+    say: &mut dyn FnMut(&str),
+) {
+    if !orders.any.swap(false, Ordering::Acquire) {
+        return;
+    }
+    for all in std::mem::take(&mut *lock(&orders.left)) {
+        let stay: Vec<LogId> = all.iter().map(|log| log.id).collect();
+        retired.retain(|id| !stay.contains(id));
+        for id in logs.keys() {
+            if !stay.contains(id) && !retired.contains(id) {
+                retired.push(*id);
+            }
+        }
+        for new in all {
+            replace(new, logs, say);
+        }
+        let many = retired.len().saturating_sub(RETIRED_MAX);
+        for id in retired.drain(..many) {
+            if let Some(mut log) = logs.remove(&id) {
+                log.flush(say);
+                log.give_up(say);
+            }
+        }
+    }
+}
+
+fn replace(new: NewLog, logs: &mut BTreeMap<LogId, Log>, say: &mut dyn FnMut(&str)) {
+    let NewLog { id, name, style, sink, counts } = new;
+    match (logs.get_mut(&id), sink) {
+        (Some(log), sink) => {
+            // What came before goes where it would have gone.
+            log.flush(say);
+            if let Some(sink) = sink {
+                log.sink.replace(sink);
+            }
+            (log.name, log.style, log.counts) = (name, style, counts);
+        }
+        (None, Some(sink)) => {
+            let complaint = Complaint::default();
+            logs.insert(id, Log { name, style, sink, counts, seen: [0; 5], complaint });
+        }
+        // It never had one.
+        (None, None) => {}
+    }
+}
+
+impl Log {
+    fn take(&mut self, record: &Record<'_>, clock: Clock, say: &mut dyn FnMut(&str)) {
+        if self.leaves_out(record) {
+            self.counts.sampled.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let Style { format, addresses, .. } = self.style;
+        let line = |out: &mut Vec<u8>| format::write(format, addresses, record, clock.of(record.start), out);
+        if !self.sink.add(line) {
+            self.fail(1, "it is not read, or not fast enough", say);
+        } else if self.sink.has_piece() {
+            self.flush(say);
+        }
+    }
+
+    /// Whether sampling leaves a record out. The first of each run is written.
+    fn leaves_out(&mut self, record: &Record<'_>) -> bool {
+        let class = usize::from(record.status.code() / 100).saturating_sub(1);
+        let every = self.style.sample.0.get(class).copied().unwrap_or(0);
+        let Some(seen) = self.seen.get_mut(class) else { return false };
+        if every < 2 {
+            return false;
+        }
+        let is_left_out = *seen > 0;
+        *seen = (*seen + 1) % every;
+        is_left_out
+    }
+
+    fn flush(&mut self, say: &mut dyn FnMut(&str)) {
+        if !self.sink.is_pending() {
+            return;
+        }
+        let wrote = self.sink.flush();
+        self.counts.written.fetch_add(wrote.lines, Ordering::Relaxed);
+        if let Some(why) = wrote.why {
+            self.fail(wrote.failed, &io::Error::from(why).to_string(), say);
+        } else if wrote.lines > 0 {
+            self.complaint.works();
+        }
+    }
+
+    fn fail(&mut self, records: u64, why: &str, say: &mut dyn FnMut(&str)) {
+        self.counts.failed.fetch_add(records, Ordering::Relaxed);
+        if self.complaint.add(records) {
+            let name = &self.name;
+            say(&format!("the access log {name} cannot be written: {why}; records are dropped meanwhile"));
+        }
+    }
+
+    /// Counts what can no longer be written.
+    fn give_up(&mut self, say: &mut dyn FnMut(&str)) {
+        let records = self.sink.drop_pending();
+        if records > 0 {
+            self.fail(records, "it is not read", say);
+        }
+    }
+}
+
+/// The time of day of an instant.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    instant: Instant,
+    /// Since the epoch.
+    time: Duration,
+}
+
+impl Clock {
+    fn now() -> Clock {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Clock { instant: Instant::now(), time }
+    }
+
+    fn of(self, instant: Instant) -> Duration {
+        match self.instant.checked_duration_since(instant) {
+            Some(before) => self.time.saturating_sub(before),
+            None => self.time + instant.saturating_duration_since(self.instant),
+        }
+    }
+}

@@ -23,6 +23,7 @@ pub(super) struct Document {
     /// The texts of those that could be read, in the same order.
     pub(super) texts: Vec<(Arc<Path>, String)>,
     pub(super) server: Section,
+    pub(super) log: Section,
     pub(super) admin: Section,
     pub(super) listeners: Vec<Section>,
     pub(super) sites: Vec<Section>,
@@ -77,6 +78,7 @@ impl Document {
             files: vec![Arc::clone(file)],
             texts: Vec::new(),
             server: Section::absent(whole.clone()),
+            log: Section::absent(whole.clone()),
             admin: Section::absent(whole),
             listeners: Vec::new(),
             sites: Vec::new(),
@@ -97,7 +99,8 @@ impl Document {
         let absolute = absolute(&folder);
         let mut reader = Reader { source, folder: &absolute, doubtful: &doubtful, problems };
         let section = reader.table(&keys::FILE, &table, Place::whole(&source.file));
-        for (name, place) in [("server", &mut self.server), ("admin", &mut self.admin)] {
+        let tables = [("server", &mut self.server), ("log", &mut self.log), ("admin", &mut self.admin)];
+        for (name, place) in tables {
             if let Some(section) = section.table(name) {
                 *place = section.clone();
             }
@@ -203,6 +206,11 @@ impl Document {
 /// Returns the folder of a file; empty: the current one.
 fn folder_of(file: &Path) -> PathBuf {
     file.parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// Returns the folder that relative paths of a file begin at.
+pub(super) fn folder_of_paths(file: &Path) -> PathBuf {
+    absolute(&folder_of(file))
 }
 
 /// Returns a folder whose relative paths do not depend on the current one.

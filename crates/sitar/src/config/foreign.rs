@@ -151,10 +151,11 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
         "clients need a certificate with: client_ca = \"clients.pem\"",
     ),
     (
-        &["log", "access_log", "logs", "logging", "customlog", "error_log"],
-        "",
-        "requests are not logged yet; standard error reports changes and faults",
+        &["log", "logs", "logging", "customlog", "access_logs"],
+        "access_log",
+        "requests are logged with: access_log = \"/var/log/sitar/access.log\", or [log] for all sites",
     ),
+    (&["error_log", "errorlog"], "", "standard error reports changes and faults"),
     (
         &["user", "group", "run_as"],
         "",
@@ -164,7 +165,7 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
 ];
 
 /// The tables whose keys an operator may have put elsewhere.
-const TABLES: [&Table; 4] = [&keys::SITE, &keys::SERVER, &keys::LISTEN, &keys::ADMIN];
+const TABLES: [&Table; 5] = [&keys::SITE, &keys::SERVER, &keys::LISTEN, &keys::LOG, &keys::ADMIN];
 
 /// What may have been meant.
 pub(super) struct Instead {

@@ -70,6 +70,17 @@ pub(super) fn text() -> String {
 
     file.table(&keys::SITE, &["default = true", "root = \"public\""], true);
     file.keys(&keys::SITE, SITE, |_| true);
+    file.blank();
+    file.blank();
+    file.comment(keys::LOG.doc);
+    for key in keys::LOG.keys {
+        file.blank();
+        file.key_comment(key);
+    }
+    file.examples(&[keys::LOG.name]);
+    for key in keys::LOG.keys {
+        file.examples(&[&format!("{} = {}", key.name, key.example)]);
+    }
     file.table(&keys::ADMIN, &["socket = \"/run/sitar/admin.sock\""], false);
     file.text
 }

@@ -7,10 +7,14 @@
 
 mod compression;
 mod listen;
+mod log;
 mod proxies;
 mod site;
 
 pub(crate) use self::listen::LISTEN;
+pub(crate) use self::log::LOG;
+#[cfg(test)]
+pub(crate) use self::log::SAMPLE;
 use crate::sandbox::Policy;
 use crate::settings::values::{self, EngineChoice, MinTls, Tls};
 
@@ -116,6 +120,7 @@ pub(crate) static FILE: Table = Table {
         Key { name: "server", form: Form::Table(&SERVER), doc: "The whole process.", ..KEY },
         LISTENERS,
         SITES,
+        Key { name: "log", form: Form::Table(&LOG), doc: "The access log.", ..KEY },
         Key { name: "admin", form: Form::Table(&ADMIN), doc: "The admin socket.", ..KEY },
     ],
 };

@@ -9,7 +9,7 @@ use super::problems::Problems;
 use super::section::{Section, Value};
 use super::sites::Around;
 use super::{
-    Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, networks, server, sites,
+    Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, log, networks, server, sites,
 };
 use crate::settings::merge::{Given, Merged};
 use crate::settings::{Tls, values};
@@ -82,6 +82,8 @@ pub(super) fn build(
         }
         path.to_owned()
     });
+    let log = log::read(&document.log, &mut problems);
+    log::check(&log, &sites, &mut problems);
     let trusted_proxies = networks::read("trusted_proxies", server, &mut problems);
     let compression = compression(server, &mut problems);
     match (merged, document.files.first()) {
@@ -96,6 +98,7 @@ pub(super) fn build(
                 pages,
                 listeners,
                 sites,
+                log,
                 admin_socket,
             };
             Ok(Loaded { config, document, merged })

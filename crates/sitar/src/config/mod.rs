@@ -5,6 +5,8 @@
 //! places. What only opening can tell (sites, certificates, pages, addresses) is not looked at
 //! here.
 
+use std::collections::HashSet;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use sitar_server::{Network, Rate};
 use sitar_site::Options;
 
 use crate::error::Error;
+use crate::log::Style;
 use crate::settings::merge::Given;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName};
 use crate::watch::Watch;
@@ -26,6 +29,7 @@ mod init;
 pub(crate) mod keys;
 mod listeners;
 mod load;
+mod log;
 mod loops;
 mod nearest;
 mod networks;
@@ -67,6 +71,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// The sites in the order of the files; never empty.
     pub sites: Vec<SiteConfig>,
+    /// The access log.
+    pub log: LogConfig,
     /// The path of the admin socket; `None`: there is none.
     pub admin_socket: Option<PathBuf>,
 }
@@ -84,6 +90,46 @@ impl Config {
     pub(crate) fn passed(&self) -> usize {
         self.listeners.iter().map(|listener| listener.passed.len()).sum()
     }
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Where records go, of answers that no site gives, and of sites that say nothing else.
+    pub target: LogTarget,
+    /// How they are written.
+    pub style: Style,
+}
+
+impl LogConfig {
+    /// Returns where records of a configuration go, each target once.
+    pub(crate) fn targets<'c>(&'c self, sites: &'c [SiteConfig]) -> Vec<&'c LogTarget> {
+        let mut known = HashSet::new();
+        let all = iter::once(&self.target).chain(sites.iter().filter_map(|site| site.log.as_ref()));
+        all.filter(|one| one.target != Target::Off && known.insert(&one.target)).collect()
+    }
+}
+
+/// Where the records of an access log go, and the place that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTarget {
+    /// Where they go.
+    pub target: Target,
+    /// The place of the value; of the table where there is none.
+    pub place: Place,
+}
+
+/// Where the records of an access log go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// There are none.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// journald.
+    Journal,
+    /// A file.
+    File(PathBuf),
 }
 
 /// Encodings of sites that are folders or plain archives.
@@ -173,6 +219,8 @@ pub struct SiteConfig {
     pub client_ca: Option<PathBuf>,
     /// Who may ask for it.
     pub access: AccessConfig,
+    /// Where records of its answers go; `None`: where `[log]` says.
+    pub log: Option<LogTarget>,
 }
 
 /// The conditions under which requests for a site are answered.

@@ -25,6 +25,8 @@ pub fn config(bytes: &[u8]) {
             let Ok(again) = again else { unreachable!("what is shown is refused: {again:?}\n{shown}") };
             assert_eq!(again.config.sites.len(), loaded.config.sites.len(), "{shown}");
             assert_eq!(again.config.settings, loaded.config.settings, "{shown}");
+            assert_eq!(again.config.log.style, loaded.config.log.style, "{shown}");
+            assert_eq!(again.config.log.target.target, loaded.config.log.target.target, "{shown}");
         }
         Err(problems) => {
             assert!(!problems.is_empty(), "refused without a reason");

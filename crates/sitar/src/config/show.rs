@@ -11,10 +11,11 @@ use sitar_site::Options;
 use super::load::Loaded;
 use super::section::Section;
 use super::{
-    AccessConfig, Certificates, ListenerConfig, ListenerRole, Pages, RateConfig, SiteConfig, SiteContent,
-    keys,
+    AccessConfig, Certificates, ListenerConfig, ListenerRole, LogConfig, LogTarget, Pages, RateConfig,
+    SiteConfig, SiteContent, Target, keys,
 };
 use crate::listen::{PASSED, UNIX};
+use crate::log::Style;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::values::Word;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName, definitions};
@@ -74,6 +75,7 @@ pub(super) fn show(loaded: &Loaded) -> String {
     for (site, section) in config.sites.iter().zip(&document.sites) {
         lines.site(site, section, &document.server);
     }
+    lines.log(&config.log, &document.log);
     if let Some(socket) = &config.admin_socket {
         lines.header("[admin]", &document.admin.place.to_string());
         lines.path("socket", &path(socket), &origin(&document.admin, "socket"));
@@ -196,6 +198,27 @@ impl Lines {
             self.path("client_ca", &path(file), &of("client_ca"));
         }
         self.access(&site.access, section);
+        if let Some(log) = &site.log {
+            self.path("access_log", &target(log), &of("access_log"));
+        }
+    }
+
+    /// Adds the access log, if there is one for all sites.
+    fn log(&mut self, log: &LogConfig, section: &Section) {
+        let place = section.entries.first().map_or_else(|| DEFAULT.to_owned(), |_| section.place.to_string());
+        self.header("[log]", &place);
+        let of = |name: &str| origin(section, name);
+        self.path("access", &target(&log.target), &of("access"));
+        let Style { format, addresses, sample } = &log.style;
+        self.value("format", &word(*format).unwrap_or_default(), &of("format"));
+        self.value("addresses", &word(*addresses).unwrap_or_default(), &of("addresses"));
+        let classes = sample.0.iter().enumerate().filter(|(_, every)| **every > 0);
+        let classes: Vec<String> = classes.map(|(at, every)| format!("{}xx = {every}", at + 1)).collect();
+        if classes.is_empty() {
+            self.unset("sample");
+        } else {
+            self.value("sample", &format!("{{ {} }}", classes.join(", ")), &of("sample"));
+        }
     }
 
     /// Adds who may ask for a site.
@@ -317,6 +340,16 @@ fn list(values: &[String]) -> String {
 fn networks(all: &[Network]) -> String {
     let texts: Vec<String> = all.iter().map(|network| quoted(&network.to_string())).collect();
     list(&texts)
+}
+
+fn target(log: &LogTarget) -> PathValue {
+    let word = match &log.target {
+        Target::Off => "off",
+        Target::Stdout => "stdout",
+        Target::Journal => "journal",
+        Target::File(file) => return path(file),
+    };
+    PathValue { text: quoted(word), is_exact: true }
 }
 
 fn path(path: &Path) -> PathValue {

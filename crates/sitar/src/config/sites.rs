@@ -7,12 +7,12 @@ use sitar_site::{Hsts, Options};
 
 use super::access;
 use super::host::{self, BadHost};
-use super::loops;
 use super::problems::{Problems, quoted};
 use super::section::{Entry, Section, Value};
 use super::server::pages;
 use super::texts::{self, Bad};
 use super::{Certificates, ListenerConfig, Pages, Place, SiteConfig, SiteContent};
+use super::{log, loops};
 use crate::settings::{CertificateFiles, duration};
 use crate::watch::Watch;
 
@@ -87,6 +87,7 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
             pages: pages(section, around.pages),
             client_ca: client_ca(section, around, problems),
             access: access::read(section, problems),
+            log: log::of_site(section, problems),
         });
     }
     loops::check(&sites, sections, around.listeners, problems);

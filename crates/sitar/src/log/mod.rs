@@ -15,3 +15,23 @@ mod sink;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+use self::format::{Addresses, Format};
+
+/// The most logs at a time.
+pub(crate) const LOGS_MAX: usize = 1024;
+
+/// How a log is written: what is the same for all of its lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Style {
+    /// The format of a line.
+    pub format: Format,
+    /// How much of addresses is in it.
+    pub addresses: Addresses,
+    /// Which records have one.
+    pub sample: Sample,
+}
+
+/// For each class of status from 1xx to 5xx: one of this many records is written. 0 is as 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample(pub [u32; 5]);

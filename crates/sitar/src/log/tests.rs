@@ -14,7 +14,8 @@ use sitar_server::{LogId, LogVersion, Record};
 
 use super::format::{Addresses, Format};
 use super::sink::{PENDING_MAX, Sink};
-use super::writer::{End, LogCounts, NewLog, Sample, Source, Style, Writer};
+use super::writer::{End, LogCounts, NewLog, Source, Writer};
+use super::{Sample, Style};
 
 /// Records in the place of a worker's.
 #[derive(Clone, Default)]

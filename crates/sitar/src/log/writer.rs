@@ -15,8 +15,8 @@ use std::{io, thread};
 use sitar_server::{LogId, Record};
 
 use super::complaint::Complaint;
-use super::format::{self, Addresses, Format};
 use super::sink::Sink;
+use super::{Style, format};
 
 /// The time that a stop waits for lines to be written.
 const END: Duration = Duration::from_secs(2);
@@ -38,18 +38,6 @@ pub(crate) trait Source: Send + 'static {
     /// Whether there will be no more records.
     fn is_over(&self) -> bool;
 }
-
-/// How a log is written: what is the same for all of its lines.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Style {
-    pub(crate) format: Format,
-    pub(crate) addresses: Addresses,
-    pub(crate) sample: Sample,
-}
-
-/// For each class of status from 1xx to 5xx: one of this many records is written. 0 is as 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sample(pub(crate) [u32; 5]);
 
 /// What was counted of a log.
 #[derive(Debug, Default)]

@@ -87,7 +87,7 @@ pub(crate) fn words<T: Word>() -> Vec<(&'static str, &'static str)> {
 }
 
 /// Reads a word.
-pub(super) fn word<T: Word>(text: &str) -> Result<T, String> {
+pub(crate) fn word<T: Word>(text: &str) -> Result<T, String> {
     let found = T::WORDS.iter().find(|(word, ..)| *word == text);
     found.map(|(_, value, _)| *value).ok_or_else(|| {
         let words: Vec<&str> = T::WORDS.iter().map(|(word, ..)| *word).collect();

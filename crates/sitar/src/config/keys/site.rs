@@ -1,5 +1,6 @@
 //! The keys of a site.
 
+use super::log::ACCESS_LOG;
 use super::{BURST_MAX, CERTIFICATE_KEY, Form, HOSTS_MAX, KEY, Key, NETWORKS_MAX, PAGES_KEY, STATUSES};
 
 pub(super) const KEYS: &[Key] = &[
@@ -172,4 +173,5 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Requests that an address may send at once. Without it: twice the number of `rate`.",
         ..KEY
     },
+    ACCESS_LOG,
 ];

@@ -8,6 +8,8 @@ use sitar_server::{Network, Rate};
 use sitar_site::Hsts;
 
 use super::*;
+use crate::log::Sample;
+use crate::log::format::{Addresses, Format};
 use crate::sandbox::Policy;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::{EngineChoice, MinTls, Tls};
@@ -71,6 +73,10 @@ fn every_key_has_its_effect() {
     assert_eq!(trusted, ["10.0.0.0/8", "unix"]);
     let compression = Compression { is_on: false, cache: Some(at("cache")), size: 4096 };
     assert_eq!(config.compression, compression);
+    assert_eq!(config.log.target.target, Target::Stdout);
+    let sample = Sample([0, 10, 20, 2, 1]);
+    let style = Style { format: Format::Combined, addresses: Addresses::Truncated, sample };
+    assert_eq!(config.log.style, style);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
     let pages = Pages { error: Some(at("500.html")), unavailable: Some(at("503.html")) };
     assert_eq!(config.pages, pages);
@@ -140,6 +146,10 @@ fn every_key_has_its_effect() {
                 rate: Rate::new(20, Duration::from_secs(1), 50).unwrap(),
             }),
         },
+        log: Some(LogTarget {
+            target: Target::File(at("log/example.log")),
+            place: Place { file: folder.file().into(), line: 64, column: 14 },
+        }),
     };
     assert_eq!(*first, expected);
     let to = "https://example.com".to_owned();
@@ -160,8 +170,8 @@ fn every_key_has_its_effect() {
 
 #[test]
 fn every_key_of_the_definitions_is_in_the_full_configuration() {
-    use super::keys::{ADMIN, CERTIFICATE, FILE, LISTEN, PAGES, SERVER, SITE};
-    for table in [&FILE, &SERVER, &LISTEN, &SITE, &ADMIN, &CERTIFICATE, &PAGES] {
+    use super::keys::{ADMIN, CERTIFICATE, FILE, LISTEN, LOG, PAGES, SAMPLE, SERVER, SITE};
+    for table in [&FILE, &SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES, &SAMPLE] {
         for key in table.keys {
             let is_there =
                 [format!("\n{} = ", key.name), format!("[{}]", key.name), format!(" {} = ", key.name)]
@@ -180,6 +190,7 @@ fn one_site_needs_nothing_but_its_root() {
     assert!(!config.strict);
     assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.compression, Compression { is_on: true, cache: None, size: 1024 });
+    assert_eq!((config.log.target.target, config.log.style), (Target::Off, Style::default()));
     assert_eq!(config.admin_socket, None);
     let [listener] = &config.listeners[..] else { panic!() };
     assert_eq!(

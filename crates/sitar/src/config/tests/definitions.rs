@@ -1,6 +1,6 @@
 //! The definitions of keys against those of flags.
 
-use super::keys::{ADMIN, CERTIFICATE, FILE, Form, LISTEN, PAGES, SERVER, SITE};
+use super::keys::{ADMIN, CERTIFICATE, FILE, Form, LISTEN, LOG, PAGES, SAMPLE, SERVER, SITE};
 use super::*;
 use crate::settings::definitions::{SETTINGS, find};
 use crate::settings::flags::IN_FILE;
@@ -66,7 +66,7 @@ fn bounds_of_numbers_are_those_of_the_flags() {
 
 #[test]
 fn each_definition_is_whole() {
-    for table in [&FILE, &SERVER, &LISTEN, &SITE, &ADMIN, &CERTIFICATE, &PAGES] {
+    for table in [&FILE, &SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES, &SAMPLE] {
         for (place, key) in table.keys.iter().enumerate() {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.doc.starts_with(|first: char| first.is_ascii_uppercase()), "{}", key.name);

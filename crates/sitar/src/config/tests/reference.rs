@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{ADMIN, CERTIFICATE, FILE, Form, Key, LISTEN, PAGES, SERVER, SITE, Table};
+use super::keys::{ADMIN, CERTIFICATE, FILE, Form, Key, LISTEN, LOG, PAGES, SAMPLE, SERVER, SITE, Table};
 
 const PAGE: &str = include_str!("../../../../../docs/configuration.md");
 /// The most columns of a line.
@@ -19,6 +19,8 @@ fn reference() -> String {
         ("`[[site]]`", SITE.doc, &SITE),
         ("`certificate`", CERTIFICATE.doc, &CERTIFICATE),
         ("`pages`", PAGES.doc, &PAGES),
+        ("`[log]`", LOG.doc, &LOG),
+        ("`sample`", SAMPLE.doc, &SAMPLE),
         ("`[admin]`", ADMIN.doc, &ADMIN),
     ] {
         let _ = writeln!(text, "### {heading}\n\n{}", wrapped("", doc));

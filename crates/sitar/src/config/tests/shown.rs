@@ -17,7 +17,11 @@ fn without_places(mut config: Config) -> Config {
     let nowhere = Place::whole(&Path::new("").into());
     config.file = PathBuf::new();
     config.listeners.iter_mut().for_each(|listener| listener.place = nowhere.clone());
-    config.sites.iter_mut().for_each(|site| site.place = nowhere.clone());
+    config.log.target.place = nowhere.clone();
+    config.sites.iter_mut().for_each(|site| {
+        site.place = nowhere.clone();
+        site.log.iter_mut().for_each(|log| log.place = nowhere.clone());
+    });
     config
 }
 
@@ -68,20 +72,26 @@ fn every_key_is_shown_with_its_origin() {
         "redirect = \"https\" # sitar.toml:33:1",
         "proxy_protocol = [\"10.0.0.0/8\", \"2001:db8::1\", \"unix\"] # sitar.toml:39:1",
         "pages.500 = \"500.html\" # sitar.toml:26:11",
-        "pages.503 = \"example/503.html\" # sitar.toml:66:1",
+        "pages.503 = \"example/503.html\" # sitar.toml:67:1",
         "users = \"example.htpasswd\" # sitar.toml:58:1",
         "realm = \"Staff\" # sitar.toml:59:1",
         "allow = [\"10.0.0.0/8\", \"unix\"] # sitar.toml:60:1",
         "deny = \"10.1.0.0/16\" # sitar.toml:61:1",
         "rate = \"20/s\" # sitar.toml:62:1",
         "burst = 50 # sitar.toml:63:1",
+        "[log] # sitar.toml:80:1",
+        "access = \"stdout\" # sitar.toml:81:1",
+        "format = \"combined\" # sitar.toml:82:1",
+        "addresses = \"truncated\" # sitar.toml:83:1",
+        "sample = { 2xx = 10, 3xx = 20, 4xx = 2, 5xx = 1 } # sitar.toml:84:1",
         "redirect_status = 308 # default",
-        "certificate = \"local\" # sitar.toml:76:1",
-        "watch = false # sitar.toml:77:1",
+        "certificate = \"local\" # sitar.toml:77:1",
+        "watch = false # sitar.toml:78:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
-    for key in keys::SERVER.keys.iter().chain(keys::SITE.keys).chain(keys::LISTEN.keys) {
+    for key in keys::SERVER.keys.iter().chain(keys::SITE.keys).chain(keys::LISTEN.keys).chain(keys::LOG.keys)
+    {
         assert!(shown.contains(&format!("\n{}", key.name)), "{}\n{shown}", key.name);
     }
 }
@@ -126,7 +136,13 @@ fn defaults_are_shown_as_such() {
          serve_config_files = false # default\n\
          watch = true # default\n\
          listing = false # default\n\
-         certificate = \"local\" # default\n"
+         certificate = \"local\" # default\n\
+         \n\
+         [log] # default\n\
+         access = \"off\" # default\n\
+         format = \"json\" # default\n\
+         addresses = \"full\" # default\n\
+         # sample: not set # default\n"
     );
 }
 

@@ -216,7 +216,7 @@ fn each_default_and_example_of_the_schema_is_right() {
     }
     let schema = schema::schema();
     walk(&schema);
-    use keys::{ADMIN, CERTIFICATE, LISTEN, PAGES, SERVER, SITE};
+    use keys::{ADMIN, CERTIFICATE, LISTEN, LOG, PAGES, SERVER, SITE};
     let table = |name: &str| match name {
         "[[listen]]" => &schema["properties"]["listen"]["items"],
         "[[site]]" => &schema["properties"]["site"]["items"],
@@ -224,7 +224,7 @@ fn each_default_and_example_of_the_schema_is_right() {
         "pages" => &schema["properties"]["server"]["properties"]["pages"],
         other => &schema["properties"][other.trim_matches(['[', ']'])],
     };
-    for section in [&SERVER, &LISTEN, &SITE, &ADMIN, &CERTIFICATE, &PAGES] {
+    for section in [&SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES] {
         for key in section.keys {
             let value = parsed(&format!("x = {}", key.example));
             assert!(is_valid(&table(section.name)["properties"][key.name], &value["x"]), "{}", key.name);

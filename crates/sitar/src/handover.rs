@@ -3,6 +3,7 @@
 
 mod site_files;
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 use sitar_server::{Network, Pem, Role};
 use sitar_site::Printable;
 
-pub(crate) use self::site_files::{SiteFiles, is_directory};
-use crate::config::{Place, Problem, Texts};
+pub(crate) use self::site_files::{Files, SiteFiles, is_directory};
+use crate::config::{Place, Problem, Target, Texts};
 use crate::error::Error;
 
 /// The user that a worker becomes.
@@ -40,6 +41,8 @@ pub(crate) struct Opening {
     pub(crate) client_cas: Vec<(usize, Vec<u8>)>,
     /// What each site names, in the order of the configuration.
     pub(crate) files: Vec<SiteFiles>,
+    /// What the access logs are written to, in the order of their targets.
+    pub(crate) logs: Vec<io::Result<OwnedFd>>,
 }
 
 /// A message's parts: its value, its blobs, its descriptors.
@@ -50,14 +53,8 @@ impl Opening {
     pub(crate) fn parts(&self) -> Parts<'_> {
         use std::os::unix::ffi::OsStrExt as _;
         let mut descriptors = Vec::new();
-        let mut one = |opened: &'_ Option<io::Result<OwnedFd>>| match opened {
-            None => Value::Null,
-            Some(Ok(_)) => true.into(),
-            Some(Err(error)) => match error.raw_os_error() {
-                Some(errno) => errno.into(),
-                None => error.to_string().into(),
-            },
-        };
+        let mut one =
+            |opened: &'_ Option<io::Result<OwnedFd>>| opened.as_ref().map_or(Value::Null, opened_value);
         let files: Vec<Value> =
             self.files.iter().map(|files| files.all().into_iter().map(&mut one).collect()).collect();
         for opened in self.files.iter().flat_map(SiteFiles::all) {
@@ -65,6 +62,8 @@ impl Opening {
                 descriptors.push(fd.as_fd());
             }
         }
+        let logs: Vec<Value> = self.logs.iter().map(opened_value).collect();
+        descriptors.extend(self.logs.iter().flatten().map(AsFd::as_fd));
         let texts =
             self.texts.0.iter().flat_map(|(path, text)| [path.as_os_str().as_bytes(), text.as_bytes()]);
         let pems = self.identities.iter().flat_map(|pem| [&pem.chain[..], &pem.key[..]]);
@@ -78,6 +77,7 @@ impl Opening {
             "by_host": self.by_host,
             "client_cas": self.client_cas.iter().map(|(site, _)| *site).collect::<Vec<_>>(),
             "files": files,
+            "logs": logs,
         });
         let client_cas = self.client_cas.iter().map(|(_, pem)| &pem[..]);
         (value, texts.chain(pems).chain(client_cas).collect(), descriptors)
@@ -131,6 +131,8 @@ impl Opening {
             })
         });
         let files = files.collect::<Option<_>>()?;
+        let logs = value.get("logs")?.as_array()?.iter().map(|log| one(Some(log))?);
+        let logs = logs.collect::<Option<_>>()?;
         let user = match value.get("user")? {
             Value::Null => None,
             pair => {
@@ -147,8 +149,38 @@ impl Opening {
             by_host,
             client_cas,
             files,
+            logs,
         })
     }
+}
+
+/// Returns how something was opened, without its descriptor.
+fn opened_value(opened: &io::Result<OwnedFd>) -> Value {
+    match opened {
+        Ok(_) => true.into(),
+        Err(error) => match error.raw_os_error() {
+            Some(errno) => errno.into(),
+            None => error.to_string().into(),
+        },
+    }
+}
+
+/// Returns the value of the message with which access logs are opened again. Its blobs are their
+/// names, and its descriptors what they are written to.
+pub(crate) fn reopen_logs() -> Value {
+    json!({ "do": "logs" })
+}
+
+/// Reads that message.
+pub(crate) fn read_reopen_logs(message: crate::channel::Message) -> Vec<(Target, OwnedFd)> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let target = |name: &[u8]| match name {
+        b"off" => Target::Off,
+        b"stdout" => Target::Stdout,
+        b"journal" => Target::Journal,
+        path => Target::File(Path::new(OsStr::from_bytes(path)).to_owned()),
+    };
+    message.blobs.iter().map(|name| target(name)).zip(message.descriptors).collect()
 }
 
 /// An address to serve on.

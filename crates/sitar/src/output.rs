@@ -17,12 +17,16 @@ pub fn print(text: &str) -> Result<(), Error> {
     printed(write(io::stdout().lock(), text))
 }
 
-/// The same for a program that goes on whatever comes of it: the cause as the system says it.
+/// The same for the report of a start, after which the program goes on whatever comes of it: the
+/// cause as the system says it. With an access log on standard output it goes to standard error.
 ///
 /// # Errors
 /// As for [`fn@print`].
-pub fn try_print(text: &str) -> io::Result<()> {
-    unless_unread(write(io::stdout().lock(), text))
+pub fn print_report(text: &str, logs_to_stdout: bool) -> io::Result<()> {
+    unless_unread(match logs_to_stdout {
+        true => write(io::stderr().lock(), text),
+        false => write(io::stdout().lock(), text),
+    })
 }
 
 /// Judges an attempt to print on standard output.

@@ -24,6 +24,7 @@ use crate::{listen, output, packer, supervisor, worker};
 pub(crate) mod attempt;
 pub(crate) mod certificates;
 pub(crate) mod descriptors;
+mod one_log;
 pub(crate) mod orphans;
 pub(crate) mod signals;
 mod site;
@@ -32,6 +33,7 @@ pub(crate) mod stop;
 use self::attempt::Machine;
 pub(crate) use self::attempt::{default_shards, seconds};
 use self::certificates::Renewal;
+use self::one_log::OneLog;
 use self::stop::Telling;
 
 /// A file may take this part of the memory for contents; larger ones are read from the disk each
@@ -58,6 +60,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let certificates = certificates::load(&plan.security, settings, &mut sources)?;
     let machine = Machine::of_this_process(settings, plan.addresses.len(), 1);
     let mode = machine.choose()?;
+    let mut logs = OneLog::open(settings)?;
     // Before the listeners: a client that gets through is served.
     let signals = signals::catch()?;
     let bound = listen::bind(&plan.addresses, machine.shards)?;
@@ -86,7 +89,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let hooks = Hooks {
         clock: Arc::new(SystemTime::now),
         report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
-        hosts: Some(Hosts::one(Arc::clone(&opened.site))),
+        hosts: Some(logs.hosts(Hosts::one(Arc::clone(&opened.site)))),
         may_have_users: false,
         tls: None,
     };
@@ -94,6 +97,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let entered = sandbox::enter(settings.sandbox, Reach::OneProcess)?;
     let (worker, mode) = machine.start(spec, &hooks, mode)?;
     drop(hooks);
+    logs.start(&worker)?;
     let sandbox = entered.seal(mode.rings)?;
     let is_polled = matches!(mode.engine, Engine::SqPoll(_));
     let warnings = opened.site.warnings().iter().map(ToString::to_string);
@@ -135,12 +139,13 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     orphans::reap()?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
-    if let Err(error) = output::try_print(&report.to_string()) {
+    if let Err(error) = output::print_report(&report.to_string(), logs.takes_stdout()) {
         say(&format_args!("sitar: the report of the start could not be printed: {error}"));
     }
 
     let counts = worker.wait();
     ended.store(true, Ordering::Release);
+    logs.end();
     obeying.end();
     control.stop();
     if let Some(watcher) = watcher {
@@ -174,6 +179,14 @@ impl signals::Obey for Obey {
         }
         self.worker.stop();
         self.telling.get_or_insert_with(|| Telling::start(&self.worker, self.drain, &self.ended));
+    }
+
+    fn reopen_logs(&mut self) {
+        // The sandbox lets this process make no file.
+        say(&format_args!(
+            "sitar: only a server with a configuration (--config) opens its access log again; let logrotate \
+             use copytruncate"
+        ));
     }
 
     fn upgrade(&mut self) {

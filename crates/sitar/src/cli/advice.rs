@@ -188,8 +188,10 @@ const FLAGS: &[(&[&str], Meaning)] = &[
         Meaning::Other("requests are not passed on to another server"),
     ),
     (
-        &["-q", "--quiet", "--silent", "--log", "--log-file", "--access-log"],
-        Meaning::Other("requests are not logged; standard error reports changes and faults"),
+        &["-q", "--quiet", "--silent", "--log", "--log-file", "--logfile"],
+        Meaning::Other(
+            "requests are logged only with --access-log FILE; standard error reports changes and faults",
+        ),
     ),
     (&["-D", "--daemon", "--daemonize", "--background"], Meaning::Other(FOREGROUND)),
     (&["-m", "--module"], Meaning::Other("to serve this folder: sitar serve .")),

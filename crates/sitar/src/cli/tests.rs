@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::format::Format;
 use crate::sandbox::Policy;
 use crate::settings::definitions::SETTINGS;
 use crate::settings::merge::{ValueOrigin, split_list};
@@ -83,6 +84,8 @@ fn verbs() {
             idle_seconds: 60,
             send_seconds: 30,
             stop_seconds: 30,
+            access_log: None,
+            log_format: Format::Json,
         }
     );
     let full = serve(&[

@@ -15,6 +15,7 @@ use sitar_site::Options;
 
 use crate::error::Error;
 use crate::log::Style;
+use crate::log::format::Addresses;
 use crate::settings::merge::Given;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName};
 use crate::watch::Watch;
@@ -79,11 +80,19 @@ pub struct Config {
 
 impl Config {
     /// Returns whether the addresses of clients have to be known: for networks, rates, the limit on
-    /// wrong passwords, and to tell proxies from others.
+    /// wrong passwords, access logs, and to tell proxies from others.
     #[must_use]
     pub fn needs_peers(&self) -> bool {
-        self.sites.iter().any(|site| site.access.needs_peers())
+        let is_logged =
+            self.log.style.addresses != Addresses::None && !self.log.targets(&self.sites).is_empty();
+        is_logged
+            || self.sites.iter().any(|site| site.access.needs_peers())
             || self.listeners.iter().any(|listener| !listener.proxies.is_empty())
+    }
+
+    /// Returns whether an access log goes to standard output.
+    pub(crate) fn logs_to_stdout(&self) -> bool {
+        self.log.targets(&self.sites).iter().any(|one| one.target == Target::Stdout)
     }
 
     /// Returns the number of sockets over which other processes pass connections.
@@ -120,9 +129,10 @@ pub struct LogTarget {
 }
 
 /// Where the records of an access log go.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Target {
     /// There are none.
+    #[default]
     Off,
     /// Standard output.
     Stdout,

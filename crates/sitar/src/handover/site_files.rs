@@ -10,6 +10,7 @@ use sitar_site::open_root;
 
 use crate::cache::{Cache, Folder};
 use crate::config::{Config, SiteConfig, SiteContent};
+use crate::log;
 
 /// The files and directories that a site names, open; or the reasons that they are not.
 #[derive(Debug, Default)]
@@ -24,6 +25,22 @@ pub(crate) struct SiteFiles {
     pub(crate) users: Option<io::Result<OwnedFd>>,
     /// Its encodings file.
     pub(crate) encodings: Option<io::Result<OwnedFd>>,
+}
+
+/// What a configuration names, open.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// What each site names, in the order of the configuration.
+    pub(crate) sites: Vec<SiteFiles>,
+    /// What the access logs are written to, in the order of their targets.
+    pub(crate) logs: Vec<io::Result<OwnedFd>>,
+}
+
+impl Files {
+    /// Opens what a configuration names.
+    pub(crate) fn open(config: &Config) -> Files {
+        Files { sites: SiteFiles::open_all(config), logs: log::open::all(config) }
+    }
 }
 
 impl SiteFiles {

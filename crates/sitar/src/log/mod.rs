@@ -5,18 +5,21 @@
 //! | [`format`] | makes the line of one record |
 //! | `sink` | writes lines to a file, a stream or the journal, and never waits |
 //! | `writer` | the thread between the shards' records and the sinks |
+//! | `open` | opens what is written to |
+//! | `logs` | the logs of a worker, and their numbers |
 //! | `complaint` | when the operator hears that records are dropped |
-
-#![cfg_attr(not(test), expect(dead_code, reason = "no worker makes records yet"))]
 
 mod complaint;
 pub mod format;
+mod logs;
+pub(crate) mod open;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use self::format::{Addresses, Format};
+pub(crate) use self::logs::{Logs, Plan};
 
 /// The most logs at a time.
 pub(crate) const LOGS_MAX: usize = 1024;
@@ -35,3 +38,16 @@ pub struct Style {
 /// For each class of status from 1xx to 5xx: one of this many records is written. 0 is as 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample(pub [u32; 5]);
+
+/// What was counted of a log, since its worker began to write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogNumbers {
+    /// What messages call it.
+    pub(crate) name: String,
+    /// Records that were written.
+    pub(crate) written: u64,
+    /// Records that could not be written.
+    pub(crate) failed: u64,
+    /// Records that were left out on purpose.
+    pub(crate) sampled: u64,
+}

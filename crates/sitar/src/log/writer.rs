@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Lines wait this long for others while records come all the time.
 const LATEST: Duration = Duration::from_millis(100);
 /// Logs that are no longer named by a configuration, and stay for answers of the one before.
-const RETIRED_MAX: usize = 16;
+pub(crate) const RETIRED_MAX: usize = 16;
 
 /// Where records come from: the worker's queues.
 pub(crate) trait Source: Send + 'static {
@@ -63,7 +63,7 @@ pub(crate) struct NewLog {
 }
 
 /// Asks the thread that writes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Writer {
     orders: Arc<Orders>,
 }
@@ -77,6 +77,8 @@ struct Orders {
     ends: AtomicBool,
     /// Records whose log is not known, or not any more.
     unknown: AtomicU64,
+    /// Records that queues had no room for.
+    dropped: AtomicU64,
     wake: Mutex<Option<Wake>>,
 }
 
@@ -94,11 +96,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Writer {
-    /// A writer whose thread has not been started; what is asked of it until then is done then.
-    pub(crate) fn new() -> Writer {
-        Writer { orders: Arc::default() }
-    }
-
     /// Starts the thread. `wake` ends a rest of the source; `say` tells the operator something.
     ///
     /// # Errors
@@ -131,9 +128,10 @@ impl Writer {
         self.wake();
     }
 
-    /// Returns the number of records whose log was not known.
-    pub(crate) fn unknown(&self) -> u64 {
-        self.orders.unknown.load(Ordering::Relaxed)
+    /// Returns the number of records that were dropped before a log had them: queues were full, or
+    /// their log was not known.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.orders.unknown.load(Ordering::Relaxed) + self.orders.dropped.load(Ordering::Relaxed)
     }
 
     fn wake(&self) {
@@ -247,6 +245,7 @@ impl<S: Source> Writing<S> {
             // It is over once no more of them are dropped.
             self.full.works();
             self.dropped = dropped;
+            self.orders.dropped.store(dropped, Ordering::Relaxed);
         }
         if let Some(dropped) = self.full.is_over() {
             (self.say)(&format!("access logs keep up again; {dropped} records were dropped"));

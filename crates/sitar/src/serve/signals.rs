@@ -1,10 +1,11 @@
 //! Signals, on a thread of their own: SIGTERM and SIGINT stop the server, SIGHUP has the site and
-//! the certificates read again, SIGUSR2 lets another program take over.
+//! the certificates read again, SIGUSR1 has the access logs opened again, SIGUSR2 lets another
+//! program take over.
 
 use std::io::{self, IsTerminal as _};
 use std::thread::{self, JoinHandle};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::cannot_start_a_thread;
@@ -15,7 +16,7 @@ use crate::error::Error;
 /// # Errors
 /// The system refuses.
 pub(crate) fn catch() -> Result<Signals, Error> {
-    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2])
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
         .map_err(|error| Error::new("cannot catch signals").cause(error.to_string()))
 }
 
@@ -26,6 +27,9 @@ pub(crate) trait Obey: Send + 'static {
 
     /// SIGTERM and SIGINT.
     fn stop(&mut self);
+
+    /// SIGUSR1.
+    fn reopen_logs(&mut self);
 
     /// SIGUSR2.
     fn upgrade(&mut self);
@@ -50,6 +54,7 @@ pub(crate) fn obey(mut signals: Signals, mut obey: impl Obey) -> Result<Obeying,
                 // A terminal that is closed sends this signal to the programs in it, which should
                 // end. A daemon has no terminal.
                 SIGHUP if had_terminal == is_terminal() => obey.read_again(),
+                SIGUSR1 => obey.reopen_logs(),
                 SIGUSR2 => obey.upgrade(),
                 _ => obey.stop(),
             }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::listen::ListenError;
 use super::values::{self, EngineChoice, MinTls, Tls};
 use super::{Settings, duration};
+use crate::log::format::Format;
 use crate::sandbox::Policy;
 
 /// One setting.
@@ -309,6 +310,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         set: |settings, value| {
             text(value).and_then(values::seconds_or_none).map(|seconds| settings.stop_seconds = seconds)
         },
+    },
+    Setting {
+        name: "access-log",
+        variable: "SITAR_ACCESS_LOG",
+        value: "WHERE",
+        default: None,
+        kind: Kind::Text,
+        help: "Where a record of each answer goes: the path of a file, with a slash in it, stdout, journal or \
+               off. With stdout, the report of the start goes to standard error [default: off]",
+        set: |settings, value| {
+            text(value).and_then(values::log_target).map(|target| settings.access_log = Some(target))
+        },
+    },
+    Setting {
+        name: "log-format",
+        variable: "SITAR_LOG_FORMAT",
+        value: "FORMAT",
+        default: Some("json"),
+        kind: Kind::Word(values::words::<Format>),
+        help: "The format of these records",
+        set: |settings, value| text(value).and_then(values::word).map(|format| settings.log_format = format),
     },
 ];
 

@@ -31,6 +31,8 @@ pub(crate) const IN_FILE: &[(&str, &str)] = &[
     ("listing", "'listing' of [[site]]"),
     ("no-watch", "'watch' of [[site]]"),
     ("poll", "'poll' of [[site]]"),
+    ("access-log", "'access' of [log]"),
+    ("log-format", "'format' of [log]"),
 ];
 
 impl Args for Settings {

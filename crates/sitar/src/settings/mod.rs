@@ -16,6 +16,8 @@ pub mod merge;
 mod plan;
 pub(crate) mod values;
 
+use crate::config::Target;
+use crate::log::format::Format;
 use crate::sandbox::Policy;
 
 pub use self::listen::{Listen, ListenError, SocketName};
@@ -86,6 +88,10 @@ pub struct Settings {
     pub send_seconds: u32,
     /// Time for answers under way when the server stops.
     pub stop_seconds: u32,
+    /// Where the records of the access log go.
+    pub access_log: Option<Target>,
+    /// The format of the access log.
+    pub log_format: Format,
     /// The port of the default address, from `$PORT`.
     pub default_port: Option<u16>,
 }

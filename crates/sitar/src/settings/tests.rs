@@ -16,6 +16,7 @@ fn other(setting: &Setting) -> &'static str {
         Kind::Files => "a.pem",
         Kind::List => "8443",
         Kind::Text if setting.value == "DURATION" => "7s",
+        Kind::Text if setting.value == "WHERE" => "journal",
         Kind::Text | Kind::Any => "7",
     }
 }
@@ -113,6 +114,8 @@ fn each_default_in_the_help_is_the_value_in_force() {
         ("idle-seconds", Some("60")),
         ("send-seconds", Some("30")),
         ("stop-seconds", Some("30")),
+        ("access-log", Some("off")),
+        ("log-format", Some("json")),
     ];
     assert_eq!(all, expected);
 
@@ -144,6 +147,8 @@ fn each_default_in_the_help_is_the_value_in_force() {
         idle_seconds,
         send_seconds,
         stop_seconds,
+        access_log,
+        log_format,
         default_port: None,
     } = merge(&[]).unwrap().settings
     else {
@@ -169,6 +174,8 @@ fn each_default_in_the_help_is_the_value_in_force() {
         ("idle-seconds", idle_seconds.to_string()),
         ("send-seconds", send_seconds.to_string()),
         ("stop-seconds", stop_seconds.to_string()),
+        ("access-log", format!("{:?}", access_log.unwrap_or_default()).to_lowercase()),
+        ("log-format", written(log_format)),
     ];
     // The number of shards depends on the machine.
     let stated = all.iter().filter(|(name, _)| *name != "shards");

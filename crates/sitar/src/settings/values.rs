@@ -3,6 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::SHARDS_MAX;
+use crate::config::Target;
 
 /// The longest time that a setting in seconds takes: a day.
 const SECONDS_MAX: u32 = 86_400;
@@ -99,6 +100,19 @@ pub(crate) fn word<T: Word>(text: &str) -> Result<T, String> {
 /// off.
 pub(super) fn switch(text: &str) -> bool {
     !["", "n", "no", "f", "false", "off", "0"].contains(&text.to_lowercase().as_str())
+}
+
+/// Reads where an access log goes. A path is relative to the current folder.
+pub(super) fn log_target(text: &str) -> Result<Target, String> {
+    Ok(match text {
+        "off" => Target::Off,
+        "stdout" => Target::Stdout,
+        "journal" => Target::Journal,
+        path if path.contains('/') && !path.ends_with('/') => {
+            Target::File(std::path::absolute(path).map_err(|error| error.to_string())?)
+        }
+        _ => return Err("expected a path with a slash, or one of stdout, journal, off".to_owned()),
+    })
 }
 
 /// Reads a port: decimal digits only (`u16::from_str` would also take a plus sign).

@@ -5,7 +5,7 @@ use super::{addresses, bound, user};
 use crate::config::{self, Config, Problem};
 use crate::handover::{Found, in_order};
 use crate::serve::attempt::Machine;
-use crate::{admin, cache, worker};
+use crate::{admin, cache, log, worker};
 
 /// Opens everything that a start would open, changes nothing, and closes it again. Returns what a
 /// start would warn of.
@@ -32,6 +32,7 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
         found.push(Found::of_all(config::problem(&whole, &error)));
     }
     let mut problems = in_order(found);
+    problems.extend(log::open::check(config));
     problems.extend(bound::try_addresses(config).err().unwrap_or_default());
     let machine = Machine::of_this_process(&config.settings, addresses(config), config.sites.len());
     match machine.telling_peers(config.needs_peers()).receiving(config.passed()).choose() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -317,6 +317,24 @@ impl Worker {
     pub(super) fn attach(&self, generation: u64, site: usize, file: &OwnedFd) -> Result<(), String> {
         let value = json!({ "do": "encodings", "generation": generation, "site": site });
         let answer = self.line.ask(&value, &[], &[file.as_fd()], TAKING);
+        let answer = answer.map_err(|error| gone(&error).sentence())?.value;
+        match answer.get("refused").and_then(Value::as_str) {
+            Some(why) => Err(handover::said(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the worker do something, which it says when it is done.
+    ///
+    /// # Errors
+    /// The reason that it is not.
+    pub(super) fn tell(
+        &self,
+        value: &Value,
+        blobs: &[&[u8]],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), String> {
+        let answer = self.line.ask(value, blobs, descriptors, TAKING);
         let answer = answer.map_err(|error| gone(&error).sentence())?.value;
         match answer.get("refused").and_then(Value::as_str) {
             Some(why) => Err(handover::said(why)),

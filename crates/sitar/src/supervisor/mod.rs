@@ -10,6 +10,7 @@ mod certificates;
 mod check;
 mod child;
 mod client_cas;
+mod logs;
 mod packing;
 mod reload;
 mod renewal;
@@ -34,6 +35,7 @@ use self::bound::Bound;
 use self::certificates::{Certificates, Purpose};
 pub(crate) use self::check::check;
 use self::child::{Leave, Program, Worker, lock};
+use self::logs::Reopening;
 use self::packing::Packing;
 use self::reload::Reloads;
 use self::renewal::Renewed;
@@ -42,13 +44,13 @@ use self::upgrade::Inherited;
 use crate::admin::{self, Admin, Leaver};
 use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
-use crate::handover::{Found, Opened, Running, SiteFacts, SiteFiles, User, in_order};
+use crate::handover::{Files, Found, Opened, Running, SiteFacts, User, in_order};
 use crate::serve::attempt::Machine;
 use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, SourceId, Sources, Warning, Watcher};
-use crate::{cache, output, sandbox};
+use crate::{cache, log, output, sandbox};
 
 /// The variable that tells a program whose place it takes: the number of the process.
 pub(crate) const UPGRADE_OF: &str = "SITAR_UPGRADE_OF";
@@ -89,6 +91,7 @@ pub(crate) struct Supervisor {
     /// Told when one of them ends.
     has_ended: Condvar,
     packing: Packing,
+    reopening: Reopening,
 }
 
 /// What is served now.
@@ -192,6 +195,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         unwatched: Mutex::default(),
         has_ended: Condvar::new(),
         packing: Packing::default(),
+        reopening: Reopening::default(),
     });
     let mut admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
     let control = Arc::clone(&supervisor.live().watcher);
@@ -218,7 +222,8 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.watch_client_cas();
     let obeying = signals::obey(signals, Obey { supervisor: Arc::clone(&supervisor), reloads })?;
     // Nothing of the start can fail any more.
-    if let Err(error) = output::try_print(&supervisor.report(&read.notes)) {
+    let report = supervisor.report(&read.notes);
+    if let Err(error) = output::print_report(&report, supervisor.live().config.logs_to_stdout()) {
         say(&format_args!("sitar: the report of the start could not be printed: {error}"));
     }
 
@@ -264,12 +269,14 @@ impl Supervisor {
     /// admin socket.
     fn begin(
         self: &Arc<Self>,
-        found: Vec<Found>,
+        mut found: Vec<Found>,
         inherited: Option<&mut Inherited>,
     ) -> Result<Option<Admin>, Error> {
         let live = self.live().clone();
         let worker = self.new_worker()?;
-        let opened = worker.open(&live.config, &live.opening(self.shards, SiteFiles::open_all(&live.config)));
+        let files = Files::open(&live.config);
+        found.extend(log::open::problems(&live.config, &files.logs).into_iter().map(Found::of_all));
+        let opened = worker.open(&live.config, &live.opening(self.shards, files));
         let admin = opened.and_then(|opened| self.begin_with(&worker, opened, found, inherited));
         if admin.is_err() {
             // What it says goes first.
@@ -466,6 +473,10 @@ impl signals::Obey for Obey {
 
     fn upgrade(&mut self) {
         self.supervisor.start_upgrade();
+    }
+
+    fn reopen_logs(&mut self) {
+        self.supervisor.reopen_logs();
     }
 }
 

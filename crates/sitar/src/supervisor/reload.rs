@@ -16,11 +16,11 @@ use super::child::{Worker, lock};
 use super::{Live, Supervisor, status, user};
 use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
-use crate::handover::{Found, Opened, SiteFiles, in_order};
+use crate::handover::{Files, Found, Opened, in_order};
 use crate::serve::{cannot_start_a_thread, say};
 use crate::systemd;
 use crate::watch::{Control, Sources};
-use crate::{admin, cache};
+use crate::{admin, cache, log};
 
 /// Reloads that wait while one is under way. Each reads what is there when its turn comes, so more
 /// would add nothing.
@@ -138,7 +138,9 @@ impl Supervisor {
         let mut read = certificates::read(&config, &Purpose::Reload(&before));
         read.found.extend(cache::problems(&config));
         let opened = Instant::now();
-        let files = SiteFiles::open_all(&config);
+        let reopened = self.logs_reopened();
+        let files = Files::open(&config);
+        read.found.extend(log::open::problems(&config, &files.logs).into_iter().map(Found::of_all));
         // Only what cannot take long: renewals and upgrades wait for it.
         let _one_at_a_time = lock(&self.changing);
         // Another worker may have come meanwhile.
@@ -175,6 +177,7 @@ impl Supervisor {
             live.bound.iter().for_each(Bound::set_mode);
             changes
         };
+        self.reopen_logs_since(reopened);
         self.watch_again(read.sources, &next);
         self.packing.look();
         Ok(changes)
@@ -192,7 +195,7 @@ impl Supervisor {
         self: &Arc<Self>,
         worker: &Arc<Worker>,
         next: &mut Live,
-        files: Vec<SiteFiles>,
+        files: Files,
         mut found: Vec<Found>,
     ) -> Result<(), Vec<Error>> {
         let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
@@ -202,7 +205,10 @@ impl Supervisor {
             Opened::Fine { sites, .. } => next.sites = sites,
             Opened::Refused(more) => found.extend(more),
             Opened::Failed(error) => return Err(vec![error]),
-            Opened::OutOfReach => return self.start_changed(next, opening.files, found),
+            Opened::OutOfReach => {
+                let files = Files { sites: opening.files, logs: opening.logs };
+                return self.start_changed(next, files, found);
+            }
         }
         if !found.is_empty() {
             worker.abort(next.generation);
@@ -228,7 +234,7 @@ impl Supervisor {
     fn start_changed(
         self: &Arc<Self>,
         next: &mut Live,
-        files: Vec<SiteFiles>,
+        files: Files,
         found: Vec<Found>,
     ) -> Result<(), Vec<Error>> {
         if !found.is_empty() {

@@ -195,6 +195,10 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
     if next.config.trusted_proxies != last.config.trusted_proxies {
         changes.push("the trusted proxies are others".to_owned());
     }
+    let log = |live: &Live| (live.config.log.target.target.clone(), live.config.log.style.clone());
+    if log(next) != log(last) {
+        changes.push("the access log is another".to_owned());
+    }
     let now = SystemTime::now();
     for one in &next.certificates.list {
         if !last.certificates.list.iter().any(|other| other.report.fingerprint == one.report.fingerprint) {
@@ -220,5 +224,8 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
 fn without_place(site: &SiteConfig) -> SiteConfig {
     let mut site = site.clone();
     (site.place.line, site.place.column) = (0, 0);
+    if let Some(log) = &mut site.log {
+        log.place = site.place.clone();
+    }
     site
 }

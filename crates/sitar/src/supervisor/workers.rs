@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::error::Error;
-use crate::handover::{Opened, Opening, SiteFacts, SiteFiles};
+use crate::handover::{Files, Opened, Opening, SiteFacts};
 use crate::listen::BACKLOG;
 use crate::serve::say;
 use crate::start::count;
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Live {
     /// Returns what a worker needs to open the configuration.
-    pub(super) fn opening(&self, shards: NonZeroU16, files: Vec<SiteFiles>) -> Opening {
+    pub(super) fn opening(&self, shards: NonZeroU16, files: Files) -> Opening {
         Opening {
             generation: self.generation,
             user: self.user,
@@ -41,7 +41,8 @@ impl Live {
             identities: self.certificates.list.iter().map(|one| one.pem.clone()).collect(),
             by_host: self.certificates.by_host.clone(),
             client_cas: self.certificates.client_cas.iter().map(|one| (one.site, one.pem.clone())).collect(),
-            files,
+            files: files.sites,
+            logs: files.logs,
         }
     }
 }
@@ -138,10 +139,10 @@ impl Supervisor {
 
     /// Opens what the sites that are served name, which may take long, and then has all other
     /// changes wait. Returns when they were opened as well.
-    fn open_and_lock(&self) -> (MutexGuard<'_, ()>, (Instant, Vec<SiteFiles>)) {
+    fn open_and_lock(&self) -> (MutexGuard<'_, ()>, (Instant, Files)) {
         loop {
             let live = self.live().clone();
-            let files = (Instant::now(), SiteFiles::open_all(&live.config));
+            let files = (Instant::now(), Files::open(&live.config));
             let one_at_a_time = lock(&self.changing);
             // Or another configuration has come meanwhile.
             if self.live().generation == live.generation {
@@ -157,7 +158,7 @@ impl Supervisor {
     /// It does not serve, and the one before still does.
     fn start_again(
         self: &Arc<Self>,
-        (opened, files): (Instant, Vec<SiteFiles>),
+        (opened, files): (Instant, Files),
         is_careful: bool,
     ) -> Result<(), Error> {
         let now = self.live().clone();
@@ -167,6 +168,8 @@ impl Supervisor {
             let mut live = self.live();
             (live.sites, live.running, live.opened) = (next.sites, next.running, opened);
         }
+        // What it was given may have been renamed meanwhile.
+        self.reopen_logs();
         // It may have opened more of them, and have older encodings.
         self.packing.look();
         Ok(())
@@ -180,7 +183,7 @@ impl Supervisor {
     pub(super) fn start_with(
         self: &Arc<Self>,
         mut next: Live,
-        files: Vec<SiteFiles>,
+        files: Files,
         before: &[SiteFacts],
     ) -> Result<Live, Error> {
         let worker = self.new_worker()?;

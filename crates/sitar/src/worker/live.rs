@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use sitar_server::{
-    BodyMemory, Hooks, HostContent, HostId, Hosts, Incident, Listener, ListenerSpec, Pem, Snapshot, Spec,
-    Worker,
+    BodyMemory, Hooks, HostContent, HostId, Hosts, Incident, Listener, ListenerSpec, LogId, Networks, Pem,
+    Snapshot, Spec, Worker,
 };
 use sitar_site::{Encodings, Site};
 
@@ -20,6 +20,7 @@ use crate::channel::Message;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handover::{ListenerName, Opened, Running, Served};
+use crate::log::Plan;
 use crate::serve::attempt::{Machine, Mode, limits};
 use crate::serve::{FILE_SHARE, cannot_start_a_thread, say};
 use crate::supervisor::{addresses, site_name};
@@ -49,6 +50,7 @@ pub(super) struct Pending {
     shards: u16,
     config: Config,
     sites: OpenSites,
+    logs: Plan,
     certificates: Option<Keys>,
     tls: Option<sitar_tls::Config>,
     /// How the first shards will run.
@@ -63,7 +65,7 @@ impl Pending {
         generation: u64,
         shards: u16,
         config: Config,
-        sites: OpenSites,
+        (sites, logs): (OpenSites, Plan),
         certificates: Option<Keys>,
         live: Option<&Live>,
     ) -> Result<Pending, Opened> {
@@ -77,7 +79,8 @@ impl Pending {
             Some(_) => None,
             None => Some(machine(&config, shards).choose().map_err(Opened::Failed)?),
         };
-        Ok(Pending { generation, shards, config, sites, certificates, tls, mode, before: live.cloned() })
+        let before = live.cloned();
+        Ok(Pending { generation, shards, config, sites, logs, certificates, tls, mode, before })
     }
 }
 
@@ -105,7 +108,7 @@ impl Process {
     }
 
     fn start(self: &Arc<Self>, pending: Pending, listeners: Vec<Served>) -> Result<Running, Error> {
-        let Pending { generation, shards, config, sites, certificates, tls, mode, .. } = pending;
+        let Pending { generation, shards, config, sites, logs, certificates, tls, mode, .. } = pending;
         let Some(mode) = mode else { return Err(Error::new("no engine was chosen")) };
         let bytes = u64::from(config.settings.memory) << 20;
         let (names, specs): (Vec<ListenerName>, _) = listeners
@@ -136,6 +139,10 @@ impl Process {
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;
         drop(hooks);
         let worker = Arc::new(worker);
+        let others = self.log(&worker, logs)?;
+        let trusted_proxies = trusted(&config);
+        let change = |next: &mut Snapshot| (next.log, next.trusted_proxies) = (others, trusted_proxies);
+        worker.change(change).map_err(|error| Error::new(error.to_string()))?;
         let sandbox = lock(&self.sandbox).take().map(|entered| entered.seal(mode.rings)).transpose();
         let sandbox = match sandbox {
             Ok(layers) => layers,
@@ -172,6 +179,16 @@ impl Process {
         Ok(running)
     }
 
+    /// Has the logs of a configuration written, before it is served. Returns the one for answers
+    /// that no site gives.
+    fn log(&self, worker: &Worker, plan: Plan) -> Result<Option<LogId>, Error> {
+        let others = plan.others;
+        let mut logs = lock(&self.logs);
+        logs.put(plan);
+        logs.start(worker).map_err(cannot_start_a_thread)?;
+        Ok(others)
+    }
+
     /// Returns what is done with incidents.
     fn report(self: &Arc<Self>) -> sitar_server::Report {
         let process = Arc::downgrade(self);
@@ -194,7 +211,7 @@ impl Process {
         pending: Pending,
         listeners: Vec<Served>,
     ) -> Result<(), Error> {
-        let Pending { generation, shards, config, sites, certificates, tls, before, .. } = pending;
+        let Pending { generation, shards, config, sites, logs, certificates, tls, before, .. } = pending;
         let control = Arc::new(Control::new().map_err(cannot_start_a_thread)?);
         let OpenSites { sources, mut sites, mut hosts, warnings } = sites;
         let mut guard = self.live();
@@ -222,12 +239,14 @@ impl Process {
             }
         }
         let limits = limits(&config.settings, live.shards());
+        let (others, trusted_proxies) = (self.log(worker, logs)?, trusted(&config));
         let next_listeners: Vec<Listener> = listeners.iter().map(|(_, listener)| listener.clone()).collect();
         let change = |next: &mut Snapshot| {
             next.hosts = hosts;
             next.listeners = next_listeners.into();
             next.tls = tls;
             next.limits = limits;
+            (next.log, next.trusted_proxies) = (others, trusted_proxies);
         };
         worker.change(change).map_err(|error| Error::new(error.to_string()))?;
         live.watcher.stop();
@@ -327,6 +346,10 @@ impl Live {
             Some(format!("{what} as it is now cannot be served, the one before still is: {why}"))
         })
     }
+}
+
+fn trusted(config: &Config) -> Arc<Networks> {
+    Arc::new(config.trusted_proxies.iter().copied().collect())
 }
 
 /// Returns listeners by their numbers: new ones, known ones, and those with the sockets of another.

@@ -23,7 +23,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use sitar_io::inherit::{self, Kind};
 
 pub(crate) use self::containment::become_user;
@@ -64,7 +64,7 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     let _ = rustix::thread::set_name(c"sitar-worker");
     // A terminal sends its signals to the supervisor, too, which decides.
     let ignored = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR2] {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
         let _ = signal_hook::flag::register(signal, Arc::clone(&ignored));
     }
     let first = channel.receive(Limits::OF_SUPERVISOR).map_err(broken)?;
@@ -88,6 +88,7 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     let Ok(Some(worker)) = is_started.recv() else { return Ok(()) };
     let counts = worker.wait();
     process.ended();
+    process.end_logs();
     say(&format_args!("sitar: {}", totals(counts)));
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::keys::client_ca;
 use crate::config::{self, AccessConfig, Config, Place, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
 use crate::handover::{Found, Part, SiteFacts, SiteFiles, SiteKind};
+use crate::log::Plan;
 use crate::watch::{Attached, Opener, SourceId, Sources, Warning};
 
 /// The sites of a configuration, open.
@@ -111,6 +112,7 @@ pub(super) fn open(
     config: &Config,
     files: Vec<SiteFiles>,
     client_cas: &[(usize, ClientCa)],
+    logs: &Plan,
     opener: Opener,
     live: Option<&Live>,
 ) -> Result<OpenSites, Refused> {
@@ -160,7 +162,9 @@ pub(super) fn open(
         };
         let is_alone = config.sites.len() == 1;
         match host(site, content, files, is_alone, &trusted_proxies) {
-            Ok(host) => hosts.push(Host { client_ca: client_ca(client_cas, number), ..host }),
+            Ok(host) => {
+                hosts.push(Host { client_ca: client_ca(client_cas, number), log: logs.of(site), ..host });
+            }
             Err(errors) => found.extend(errors.iter().map(|error| {
                 let problem = config::problem(&site.place, error);
                 Found { at: (number, Part::Rest), problem }
@@ -308,7 +312,8 @@ impl Read for FromStart {
 /// # Errors
 /// All that cannot be opened, where that keeps a start from starting.
 pub(crate) fn try_sites(config: &Config) -> Result<Vec<String>, Vec<Found>> {
-    match open(config, SiteFiles::open_all(config), &[], Arc::new(sitar_site::open_root), None) {
+    let logs = Plan::default();
+    match open(config, SiteFiles::open_all(config), &[], &logs, Arc::new(sitar_site::open_root), None) {
         Ok(opened) => Ok(opened.warnings.into_iter().map(|warning| warning.text).collect()),
         Err(Refused::Mistakes(found)) => Err(found),
         // Only what is served already can be out of reach.

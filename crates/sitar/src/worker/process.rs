@@ -22,6 +22,7 @@ use crate::channel::{Channel, Limits, Line, Message};
 use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Found, Opened, Opening, SiteFacts, SiteFiles, not_understood};
+use crate::log::{LogNumbers, Logs};
 use crate::sandbox::Entered;
 use crate::serve::stop::Telling;
 use crate::serve::{say, seconds};
@@ -50,6 +51,8 @@ pub(super) struct Process {
     has_ended: Arc<AtomicBool>,
     telling: Mutex<Option<Telling>>,
     receivers: Mutex<Receivers>,
+    /// The access logs.
+    pub(super) logs: Mutex<Logs>,
     /// The supervisor was asked to start a worker in the place of this one.
     is_to_go: AtomicBool,
 }
@@ -71,6 +74,7 @@ impl Process {
             has_ended: Arc::default(),
             telling: Mutex::default(),
             receivers: Mutex::default(),
+            logs: Mutex::default(),
             is_to_go: AtomicBool::new(false),
         }
     }
@@ -164,6 +168,10 @@ impl Process {
                 Ok(()) => json!({ "ok": true }),
                 Err(why) => json!({ "refused": why }),
             },
+            "logs" => {
+                lock(&self.logs).reopen(handover::read_reopen_logs(message));
+                Value::Null
+            }
             "status" => self.status(),
             "turn" => self.worker.get().is_some_and(|worker| worker.turns(TURNING)).into(),
             _ => Value::Null,
@@ -187,7 +195,8 @@ impl Process {
     }
 
     fn open(self: &Arc<Self>, opening: Opening, config: Config, live: Option<&Live>) -> Opened {
-        let Opening { generation, shards, identities, by_host, client_cas, mut files, .. } = opening;
+        let Opening { generation, shards, identities, by_host, client_cas, mut files, logs, .. } = opening;
+        let logs = lock(&self.logs).plan(&config.log, &config.sites, logs);
         let client_cas = match read_client_cas(client_cas.iter().map(|(site, pem)| (*site, &pem[..]))) {
             Ok(clients) => clients,
             Err(error) => return of_all(&config, &error),
@@ -196,7 +205,7 @@ impl Process {
             return of_all(&config, &error);
         }
         let opener = self.opener(generation, &config, &mut files);
-        let sites = match opened::open(&config, files, &client_cas, opener, live) {
+        let sites = match opened::open(&config, files, &client_cas, &logs, opener, live) {
             Ok(sites) => sites,
             Err(Refused::Mistakes(found)) => return Opened::Refused(found),
             Err(Refused::OutOfReach) => return Opened::OutOfReach,
@@ -207,7 +216,7 @@ impl Process {
             Ok(certificates) => certificates,
             Err(error) => return of_all(&config, &error),
         };
-        match Pending::new(generation, shards, config, sites, certificates, live) {
+        match Pending::new(generation, shards, config, (sites, logs), certificates, live) {
             Ok(pending) => {
                 *lock(&self.pending) = Some(pending);
                 Opened::Fine { sites: facts, warnings }
@@ -286,6 +295,14 @@ impl Process {
         }
     }
 
+    /// Waits until what is logged has been written, for a moment at most. The shards have ended.
+    pub(super) fn end_logs(&self) {
+        let end = lock(&self.logs).take_end();
+        if let Some(end) = end {
+            end.wait();
+        }
+    }
+
     /// Notes that the shards run.
     pub(super) fn started(&self, worker: &Arc<Worker>) {
         let _ = self.worker.set(Arc::clone(worker));
@@ -304,7 +321,19 @@ impl Process {
             live.warnings.iter().map(|warning| warning.text.clone()).chain(live.failures()).collect();
         let refusals = crate::sandbox::refusals();
         let refused = (refusals.total() > 0).then(|| refusals.to_string());
-        json!({ "generation": live.generation, "sites": sites, "warnings": warnings, "refused": refused })
+        let logs = lock(&self.logs);
+        let numbers = logs.numbers().into_iter().map(|log| {
+            let LogNumbers { name, written, failed, sampled } = log;
+            json!({ "name": name, "written": written, "failed": failed, "sampled": sampled })
+        });
+        json!({
+            "generation": live.generation,
+            "sites": sites,
+            "warnings": warnings,
+            "refused": refused,
+            "logs": numbers.collect::<Vec<_>>(),
+            "logs_dropped": logs.dropped(),
+        })
     }
 }
 

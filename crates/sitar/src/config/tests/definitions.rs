@@ -19,7 +19,7 @@ fn each_flag_has_its_key() {
         }
         if let Some((_, text)) = other {
             let (key, table) = text.split_once("' of ").unwrap();
-            let tables = [&SERVER, &LISTEN, &SITE];
+            let tables = [&SERVER, &LISTEN, &SITE, &LOG];
             for table in table.split(" or ") {
                 let table = tables.iter().find(|other| other.name == table).unwrap();
                 assert!(table.key(key.trim_start_matches('\'')).is_some(), "{text}");

@@ -1,0 +1,192 @@
+//! The logs of one worker: their numbers, over all configurations that it serves.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sitar_server::{LogId, Record, Records, Worker};
+
+use super::open::name;
+use super::sink::Sink;
+use super::writer::{End, LogCounts, NewLog, RETIRED_MAX, Source, Writer};
+use super::{LogNumbers, Style};
+use crate::config::{LogConfig, SiteConfig, Target};
+use crate::serve::say;
+
+/// A rest without an end.
+const LONG: Duration = Duration::from_secs(60 * 60);
+
+/// The logs that a worker writes.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    writer: Writer,
+    /// The thread, once there was a log.
+    end: Option<End>,
+    current: Vec<Known>,
+    /// Those that the writer still has for answers that began before, the oldest first.
+    retired: Vec<Known>,
+    last: u16,
+}
+
+/// A log, and its number.
+#[derive(Debug, Clone)]
+struct Known {
+    target: Target,
+    style: Style,
+    id: LogId,
+    counts: Arc<LogCounts>,
+}
+
+/// The logs of a configuration that is not in force yet.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    all: Vec<(Known, Option<Sink>)>,
+    ids: HashMap<Target, LogId>,
+    /// The log of answers that no site gives.
+    pub(crate) others: Option<LogId>,
+    default: Target,
+}
+
+impl Plan {
+    /// Returns the log of a site.
+    pub(crate) fn of(&self, site: &SiteConfig) -> Option<LogId> {
+        self.ids.get(site.log.as_ref().map_or(&self.default, |log| &log.target)).copied()
+    }
+}
+
+impl Logs {
+    /// Gives numbers to the logs of a configuration. `opened` are its targets, in their order; one
+    /// that is not open keeps what it has.
+    pub(crate) fn plan(
+        &self,
+        config: &LogConfig,
+        sites: &[SiteConfig],
+        opened: Vec<io::Result<OwnedFd>>,
+    ) -> Plan {
+        let mut plan = Plan { default: config.target.target.clone(), ..Plan::default() };
+        let mut last = self.last;
+        let mut opened = opened.into_iter();
+        for target in config.targets(sites) {
+            let known = self.find(&target.target, &config.style).unwrap_or_else(|| Known {
+                target: target.target.clone(),
+                style: config.style.clone(),
+                id: self.unused(&mut last),
+                counts: Arc::default(),
+            });
+            let sink = opened.next().and_then(|fd| sink(&target.target, fd.ok()?));
+            plan.ids.insert(target.target.clone(), known.id);
+            plan.all.push((known, sink));
+        }
+        plan.others = plan.ids.get(&plan.default).copied();
+        plan
+    }
+
+    fn find(&self, target: &Target, style: &Style) -> Option<Known> {
+        let mut all = self.current.iter().chain(&self.retired);
+        all.find(|known| known.target == *target && known.style == *style).cloned()
+    }
+
+    fn unused(&self, last: &mut u16) -> LogId {
+        let is_used = |id| self.current.iter().chain(&self.retired).any(|known| known.id == id);
+        // Fewer than 2,000 are in use.
+        loop {
+            *last = last.wrapping_add(1);
+            if !is_used(LogId(*last)) {
+                return LogId(*last);
+            }
+        }
+    }
+
+    /// Has the logs of a configuration written from now on: before the first answer of it.
+    pub(crate) fn put(&mut self, plan: Plan) {
+        let (next, logs): (Vec<Known>, Vec<NewLog>) =
+            plan.all.into_iter().map(|(known, sink)| (known.clone(), new(known, sink))).unzip();
+        self.last = next.iter().map(|known| known.id.0).fold(self.last, u16::max);
+        let stays = |known: &Known| next.iter().any(|other| other.id == known.id);
+        self.retired.retain(|known| !stays(known));
+        self.retired.extend(self.current.drain(..).filter(|known| !stays(known)));
+        let many = self.retired.len().saturating_sub(RETIRED_MAX);
+        self.retired.drain(..many);
+        self.current = next;
+        self.writer.set(logs);
+    }
+
+    /// Starts the thread that writes, if there is something to write.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub(crate) fn start(&mut self, worker: &Worker) -> io::Result<()> {
+        if self.end.is_some() || self.current.is_empty() {
+            return Ok(());
+        }
+        let records = worker.records();
+        let waker = records.waker();
+        let say = |line: &str| say(&format_args!("sitar: {line}"));
+        self.end = Some(self.writer.start(records, Box::new(move || waker.wake()), say)?);
+        Ok(())
+    }
+
+    /// Has logs written to what was opened again.
+    pub(crate) fn reopen(&self, opened: impl IntoIterator<Item = (Target, OwnedFd)>) {
+        let mut opened: HashMap<Target, OwnedFd> = opened.into_iter().collect();
+        let all = self.current.iter().map(|known| {
+            let fd = opened.remove(&known.target);
+            new(known.clone(), fd.and_then(|fd| sink(&known.target, fd)))
+        });
+        self.writer.set(all.collect());
+    }
+
+    /// Takes what ends the thread, when the worker has ended.
+    pub(crate) fn take_end(&mut self) -> Option<End> {
+        self.end.take()
+    }
+
+    /// Returns the number of records that no log has got: queues were full, or it was retired.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.writer.dropped()
+    }
+
+    /// Returns what was counted of each log that is in force.
+    pub(crate) fn numbers(&self) -> Vec<LogNumbers> {
+        let of = |known: &Known| LogNumbers {
+            name: name(&known.target),
+            written: known.counts.written.load(Ordering::Relaxed),
+            failed: known.counts.failed.load(Ordering::Relaxed),
+            sampled: known.counts.sampled.load(Ordering::Relaxed),
+        };
+        self.current.iter().map(of).collect()
+    }
+}
+
+fn new(known: Known, sink: Option<Sink>) -> NewLog {
+    let Known { target, style, id, counts } = known;
+    NewLog { id, name: name(&target), style, sink, counts }
+}
+
+fn sink(target: &Target, fd: OwnedFd) -> Option<Sink> {
+    match target {
+        Target::Journal => Some(Sink::journal(fd)),
+        _ => Sink::new(fd).ok(),
+    }
+}
+
+impl Source for Records {
+    fn read(&mut self, take: impl FnMut(&Record<'_>)) -> usize {
+        Records::read(self, take)
+    }
+
+    fn dropped(&self) -> u64 {
+        Records::dropped(self)
+    }
+
+    fn rest(&mut self, limit: Option<Duration>) {
+        Records::rest(self, limit.unwrap_or(LONG));
+    }
+
+    fn is_over(&self) -> bool {
+        Records::is_over(self)
+    }
+}

@@ -1,6 +1,7 @@
 //! Folders and plain archives go out compressed a while after the start, and nothing is ever stale.
 
 use crate::common::client::socket;
+use crate::common::disk::Small;
 use crate::common::site::write;
 use crate::common::{Over, Server, children, eventually, run, sample, sitar};
 use serde_json::Value;
@@ -351,31 +352,6 @@ fn sitar_by_config(place: &Place, arguments: &[&str]) -> crate::common::Finished
     let mut command = sitar(place.0.path());
     command.args(arguments).arg(place.path("sitar.toml"));
     crate::common::run_with(&mut command, b"")
-}
-
-/// A file system in memory of this size, which ends with it. `None`: none can be mounted here.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(path: &Path, size: &str) -> Option<Small> {
-        fs::create_dir(path).unwrap();
-        let options = format!("size={size},mode=0700");
-        let path = path.to_str().unwrap();
-        let mounted = crate::common::have(&["mount", "umount"])
-            && run("mount", ["-t", "tmpfs", "-o", &options, "tmpfs", path]).status.success();
-        mounted.then(|| Small(path.into()))
-    }
-
-    fn resize(&self, size: &str) {
-        let options = format!("remount,size={size}");
-        run("mount", ["-o", &options, self.0.to_str().unwrap()]).ok();
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        run("umount", ["-l", self.0.to_str().unwrap()]);
-    }
 }
 
 #[test]

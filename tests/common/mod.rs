@@ -3,6 +3,7 @@
 
 pub(crate) mod alloc;
 pub(crate) mod client;
+pub(crate) mod disk;
 pub(crate) mod files;
 pub(crate) mod h2;
 pub(crate) mod hkdf;

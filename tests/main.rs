@@ -4,6 +4,7 @@
 //! run one with `cargo test -p sitar --test program counts::`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+mod access_log;
 mod admin;
 mod bodies;
 mod browser;

@@ -49,7 +49,8 @@ fn target(section: &Section, name: &str, problems: &mut Problems) -> Option<LogT
         _ if text.contains('\0') => "a path has no NUL",
         _ if text.ends_with('/') => "a folder is no file",
         _ if text.contains('/') => {
-            let path: PathBuf = folder_of_paths(&place.file).join(&text);
+            // "./a" is "a" there.
+            let path: PathBuf = folder_of_paths(&place.file).join(&text).components().collect();
             return Some(LogTarget { target: Target::File(path), place });
         }
         _ => "expected a path with a slash, or one of stdout, journal, off",

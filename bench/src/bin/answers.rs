@@ -122,7 +122,7 @@ impl Warm {
         };
         let reply = self.table[found.file().index()].respond(&head.request, found);
         let (version, status, content_length) = (head.version, reply.status, reply.content_length);
-        let content = reply.content_len();
+        let content = reply.content();
         let close = !head.keep_alive;
         let len = reply.pieces(|fields| {
             let answer = ResponseHead { version, status, date: DATE, fields, content_length, close };

@@ -88,6 +88,7 @@ impl Close {
 mod tests {
     use super::*;
     use crate::Ends;
+    use crate::counts::EndCounters;
 
     #[test]
     fn an_error_of_tls_keeps_its_side_and_its_kind() {
@@ -95,15 +96,15 @@ mod tests {
         let close = Close::of_tls(Fault::Peer(malformed), "opening");
         assert_eq!(close, Close::Peer(PeerReason::Tls(malformed)));
         assert_eq!(Close::of_tls(Fault::Ours, "opening"), Close::Ours("opening"));
-        let mut ends = Ends::default();
+        let ends = EndCounters::default();
         ends.count(close);
         ends.count(Close::of_tls(Fault::Ours, "opening"));
-        assert_eq!(ends, Ends { peer_faults: 1, own_faults: 1, ..Ends::default() });
+        assert_eq!(ends.get(), Ends { peer_faults: 1, own_faults: 1, ..Ends::default() });
     }
 
     #[test]
     fn a_broken_connection_is_the_peers_and_other_errors_are_the_kernels() {
-        let mut ends = Ends::default();
+        let ends = EndCounters::default();
         for errno in [Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT] {
             assert_eq!(Close::of_socket(errno), Close::Peer(PeerReason::Reset));
             ends.count(Close::of_socket(errno));
@@ -111,8 +112,8 @@ mod tests {
         assert_eq!(Close::of_socket(Errno::NOMEM), Close::Kernel(Errno::NOMEM));
         ends.count(Close::of_socket(Errno::NOMEM));
         ends.count(Close::Ours("a bug"));
-        assert_eq!(ends, Ends { peer_left: 3, kernel_errors: 1, own_faults: 1, ..Ends::default() });
+        assert_eq!(ends.get(), Ends { peer_left: 3, kernel_errors: 1, own_faults: 1, ..Ends::default() });
         ends.count(Close::Incomplete);
-        assert_eq!((ends.incomplete, ends.own_faults), (1, 1));
+        assert_eq!((ends.get().incomplete, ends.get().own_faults), (1, 1));
     }
 }

@@ -16,6 +16,7 @@ mod content;
 mod counts;
 mod limits;
 mod log;
+mod numbers;
 mod passed;
 mod peer;
 mod report;
@@ -34,7 +35,10 @@ pub use access::{
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
-pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, LogVersion, Record, Records, RecordsWaker, TARGET_MAX};
+pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, Records, RecordsWaker, TARGET_MAX};
+pub use numbers::{
+    Answers, CountedMethod, Durations, Handshakes, Histogram, HttpVersion, SiteNumbers, WorkerNumbers,
+};
 pub use passed::{Passed, Passing};
 pub use peer::Peer;
 pub use report::{Incident, Report};

@@ -22,6 +22,7 @@ use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
 use crate::log::{Queues, Records};
+use crate::numbers::{ShardNumbers, WorkerNumbers};
 use crate::passed::{Passing, Shards};
 use crate::report::{Incident, Report};
 use crate::shard::Shard;
@@ -44,6 +45,8 @@ pub struct Worker {
     shards: Arc<ShardSpec>,
     /// Held while the snapshot is changed, so that no change undoes another.
     changing: Mutex<()>,
+    /// Bytes that bodies may take in memory.
+    memory_total: u64,
 }
 
 /// Everything that shards are started from, again if need be, and what they leave behind. All
@@ -68,8 +71,8 @@ pub(crate) struct ShardSpec {
     /// For records of answers.
     pub(crate) queues: Arc<Queues>,
     pub(crate) stop: Stop,
-    /// Counts of all shards that have ended, in whatever way.
-    pub(crate) counts: Mutex<Counts>,
+    /// The numbers of each shard. One that is started again goes on with them.
+    pub(crate) numbers: Vec<Arc<ShardNumbers>>,
 }
 
 impl ShardSpec {
@@ -124,7 +127,7 @@ impl ShardSpec {
             report,
             queues: Arc::new(Queues::new(Instant::now())),
             stop: Stop::default(),
-            counts: Mutex::default(),
+            numbers: (0..shards).map(|_| Arc::default()).collect(),
         })
     }
 }
@@ -145,6 +148,7 @@ impl Worker {
             threads: Mutex::default(),
             shards: Arc::new(ShardSpec::new(spec, hooks)?),
             changing: Mutex::default(),
+            memory_total: spec.memory.total,
         };
         let ring = Arc::new(ring);
         let (tell, told) = channel();
@@ -305,6 +309,21 @@ impl Worker {
         self.shards.stop.answering()
     }
 
+    /// Returns the sum of what all shards have counted until now, before and after restarts. It can
+    /// be asked at any time, also when the worker has ended.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.shards.numbers.iter().for_each(|numbers| sum += numbers.counts.get());
+        sum
+    }
+
+    /// Returns the sum of all numbers of its shards until now. It can be asked at any time, also
+    /// when the worker has ended.
+    pub fn numbers(&self) -> WorkerNumbers {
+        let bodies = self.memory_total.saturating_sub(self.shards.memory.left());
+        WorkerNumbers::sum(&self.shards.numbers, bodies)
+    }
+
     /// Waits until all shards have ended, and returns the sum of what they counted, before and
     /// after restarts.
     pub fn wait(&self) -> Counts {
@@ -313,7 +332,7 @@ impl Worker {
             // it.
             let _ = thread.join();
         }
-        *lock(&self.shards.counts)
+        self.counts()
     }
 
     fn abandon(self) {
@@ -366,22 +385,25 @@ impl ShardThread {
         }
     }
 
-    /// Runs a shard to its end, and keeps what it has counted.
+    /// Runs a shard to its end, and counts the ends of its connections.
     ///
     /// # Errors
     /// The text of the panic or of the ring's error.
     fn run<E: Engine>(&self, mut shard: Shard<E>) -> Result<(), String> {
-        // A panic unwinds out of the loop and leaves the shard behind. Its counts are plain
-        // numbers, right whatever else was half done; nothing else of it is used. So connections
-        // that were open are those without an end, not those that are found in its table.
+        // A panic unwinds out of the loop and leaves the shard behind. Its counts are numbers,
+        // right whatever else was half done; nothing else of it is used. So connections that were
+        // open are those without an end, not those that are found in its table.
         let ended = catch_unwind(AssertUnwindSafe(|| shard.run()));
-        let mut counts = shard.counts();
+        // On the thread that writes them.
+        let counts = shard.numbers().counts();
         match &ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => counts.end_all(Close::Kernel(Errno::from_io_error(error).unwrap_or(Errno::IO))),
             Err(_) => counts.end_all(Close::Ours("a panic")),
         }
-        *lock(&self.spec.counts) += counts;
+        if let Some(numbers) = self.spec.numbers.get(self.index) {
+            numbers.rest();
+        }
         // The ring takes back all that the kernel holds before its memory goes.
         let dropped = catch_unwind(AssertUnwindSafe(move || drop(shard)));
         match (ended, dropped) {

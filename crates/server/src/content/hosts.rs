@@ -53,7 +53,7 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, origin: &mut Origin, request: &R
     let Some(found) = hosts.lookup(name) else { return Routed::Refused(&NO_SUCH_HOST) };
     let id = found.host;
     let Some(host) = hosts.get(id) else { return Routed::Refused(&NO_SUCH_HOST) };
-    origin.lead(Some(id));
+    origin.leads_to(id);
     // Redirects to HTTPS, and challenges beside them, are for everyone.
     if !redirects(role) && !origin.is_certified_by(host.client_ca.as_ref()) {
         return Routed::Refused(&UNCERTIFIED);

@@ -75,7 +75,7 @@ impl Served {
         origin: &mut Origin,
         request: &Request<'_>,
     ) -> Outcome<'s> {
-        origin.lead(None);
+        origin.asks(request.method);
         // That it is needed may be news of a reload, and the kernel may not have been able to tell.
         if self.needs_peers && origin.peer().is_none() {
             return Outcome::Refused(&UNKNOWN_PEER);
@@ -106,7 +106,7 @@ impl Served {
                 }
             }
         };
-        origin.lead(Some(host));
+        origin.leads_to(host);
         // Only where peers have to be known is there a host that not everyone may ask.
         if self.needs_peers
             && let Some(access) = self.snapshot.hosts.get(host).and_then(|host| host.access.as_deref())

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use sitar_http::Method;
 use sitar_tls::{CertificateNames, ClientCa};
 
 use crate::log::LogTls;
+use crate::numbers::RequestLabels;
 use crate::peer::Peer;
 use crate::snapshot::{HostId, Hosts, NameId, Role, host_of};
 
@@ -17,8 +19,6 @@ pub(crate) struct Origin {
     /// `None`: the handshake told nothing, or one site was for everyone when it ended. On the heap,
     /// since only connections to several hosts have it.
     told: Option<Box<Told>>,
-    /// The host that the last request led to, whatever the answer.
-    led: Option<HostId>,
     /// The host of the last request that a site has answered.
     routed: Option<Routed>,
     /// What the handshake has agreed on, for logs.
@@ -26,6 +26,8 @@ pub(crate) struct Origin {
     /// Whether the peer may ask the host that it asked last: the lower half of the number of the
     /// snapshot, the host, and the answer.
     admitted: Option<(u32, HostId, bool)>,
+    /// What the next answer is counted by.
+    labels: RequestLabels,
 }
 
 /// Each connection has one.
@@ -59,7 +61,8 @@ enum Asked {
 impl Origin {
     /// That of a connection that has just been accepted.
     pub(crate) fn new(role: Role) -> Origin {
-        Origin { role, peer: None, told: None, led: None, routed: None, tls: None, admitted: None }
+        let labels = RequestLabels::UNKNOWN;
+        Origin { role, peer: None, told: None, routed: None, tls: None, admitted: None, labels }
     }
 
     /// Keeps what the handshake has told.
@@ -82,22 +85,28 @@ impl Origin {
         self.tls
     }
 
-    /// Keeps the host that a request leads to, if it leads to one.
-    #[inline]
-    pub(crate) fn lead(&mut self, host: Option<HostId>) {
-        self.led = host;
-    }
-
-    /// Returns the host that the last request led to, whatever the answer.
-    #[inline]
-    pub(crate) fn led(&self) -> Option<HostId> {
-        self.led
-    }
-
     /// Returns whether this certifies the client, if there is need of that.
     pub(crate) fn is_certified_by(&self, wanted: Option<&ClientCa>) -> bool {
         let told = self.told.as_ref();
         wanted.is_none_or(|wanted| told.and_then(|told| told.client_ca.as_ref()) == Some(wanted))
+    }
+
+    /// Notes the method of the request that is answered next, of which no site is known yet.
+    #[inline]
+    pub(crate) fn asks(&mut self, method: Method) {
+        self.labels = RequestLabels::of(method.into());
+    }
+
+    /// Notes the host whose site answers it.
+    #[inline]
+    pub(crate) fn leads_to(&mut self, host: HostId) {
+        self.labels = self.labels.at(host);
+    }
+
+    /// Returns what the next answer is counted by.
+    #[inline]
+    pub(crate) fn labels(&self) -> RequestLabels {
+        self.labels
     }
 
     #[inline]

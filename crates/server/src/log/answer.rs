@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use sitar_http::{Field, Method, Request, Status, h1};
 
-use super::record::{FIELD_MAX, HOST_MAX, LogTls, LogVersion, TARGET_MAX};
+use super::record::{FIELD_MAX, HOST_MAX, LogTls, TARGET_MAX};
 use crate::close::Close;
-use crate::counts::{Counts, Ends};
+use crate::counts::{EndCounters, Ends};
+use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 use crate::snapshot::HostId;
 
 /// An answer that begins.
 pub(crate) struct Answer<'a> {
     pub(crate) requested: Requested<'a>,
-    pub(crate) version: LogVersion,
+    pub(crate) version: HttpVersion,
     /// When the request was first looked at; `None`: in this turn.
     pub(crate) start: Option<Instant>,
     pub(crate) peer: Option<Peer>,
@@ -138,7 +139,7 @@ impl Cut {
     /// Returns the number by which it stands in a queue.
     pub(super) fn number(self) -> u8 {
         match self {
-            Cut::Closed(why) => Ends::place(why) as u8 + 1,
+            Cut::Closed(why) => EndCounters::place(why) as u8 + 1,
             Cut::StreamReset => Cut::STREAM_RESET,
         }
     }
@@ -148,7 +149,7 @@ impl Cut {
         match number {
             Cut::NONE => None,
             Cut::STREAM_RESET => Some("stream_reset"),
-            place => Counts::default().named().get(usize::from(place) - 1).map(|(name, _)| *name),
+            place => Ends::default().named().get(usize::from(place) - 1).map(|(name, _)| *name),
         }
     }
 }

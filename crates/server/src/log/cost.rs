@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use sitar_http::{Request, Status};
 
-use super::{Answer, LogId, LogTls, LogVersion, Queues, Recorder, Requested, Wants};
+use super::{Answer, LogId, LogTls, Queues, Recorder, Requested, Wants};
+use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 use crate::snapshot::HostId;
 
@@ -34,7 +35,7 @@ impl Shard {
         if recorder.is_on() {
             recorder.note(&Answer {
                 requested: Requested::Request(request, Some(HostId::ONLY)),
-                version: LogVersion::Http11,
+                version: HttpVersion::Http11,
                 start: None,
                 peer: Some(Peer::Ip([192, 0, 2, 1].into())),
                 tls: Some(LogTls { version: 0x0304, cipher_suite: 0x1301, resumed: false }),

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use sitar_http::{Method, Status};
 
 use super::answer::{Answer, Cut};
-use super::record::{LogId, LogTls, LogVersion, Record};
+use super::record::{LogId, LogTls, Record};
+use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 
 /// Bytes of an answer before its texts.
@@ -82,9 +83,9 @@ pub(super) fn write_answer(
     let len =
         FIXED + client_len + texts.token.len() + texts.host.len() + target + referer.len() + agent.len();
     let version: u64 = match answer.version {
-        LogVersion::Http10 => 10,
-        LogVersion::Http11 => 11,
-        LogVersion::Http2 => 20,
+        HttpVersion::Http10 => 10,
+        HttpVersion::Http11 => 11,
+        HttpVersion::Http2 => 20,
     };
     let (peer_kind, [peer, more]) = match answer.peer {
         None => (0, [0; 2]),
@@ -228,9 +229,9 @@ impl<'b> Stored<'b> {
             },
             client,
             version: match bytes[3] {
-                10 => LogVersion::Http10,
-                20 => LogVersion::Http2,
-                _ => LogVersion::Http11,
+                10 => HttpVersion::Http10,
+                20 => HttpVersion::Http2,
+                _ => HttpVersion::Http11,
             },
             method: match bytes[36] {
                 number if number > 0 && token.is_empty() => name_of(number - 1),

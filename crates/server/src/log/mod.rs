@@ -23,7 +23,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 pub(crate) use self::answer::{Answer, Cut, Requested};
 use self::entry::Turn;
 pub use self::reader::{Records, RecordsWaker};
-pub use self::record::{FIELD_MAX, HOST_MAX, LogId, LogTls, LogVersion, Record, TARGET_MAX};
+pub use self::record::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, TARGET_MAX};
 pub(crate) use self::recorder::{OpenAnswer, Recorder, Watched};
 use crate::access::Networks;
 

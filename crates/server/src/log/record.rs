@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sitar_http::Status;
 
+use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 
 /// The log that an answer belongs to: a number that the owner of the worker gives it, for as long
@@ -28,7 +29,7 @@ pub struct Record<'r> {
     /// The client that trusted proxies name (RFC 7239), where it is not the peer.
     pub client: Option<IpAddr>,
     /// The version of HTTP that the connection speaks.
-    pub version: LogVersion,
+    pub version: HttpVersion,
     /// The method. Empty where none could be read.
     pub method: &'r [u8],
     /// The host, with a port if the client sent one (RFC 9110 §7.2). Empty where none could be
@@ -48,7 +49,7 @@ pub struct Record<'r> {
     /// User-Agent (RFC 9110 §10.1.5), as sent. At most [`FIELD_MAX`] bytes.
     pub user_agent: Option<&'r [u8]>,
     /// Why the answer was given up; `None`: all of it was handed to the kernel. The names are those
-    /// of [`Counts::named`](crate::Counts::named), and `stream_reset`: the peer ended the stream
+    /// of [`Ends::named`](crate::Ends::named), and `stream_reset`: the peer ended the stream
     /// of HTTP/2, and `incomplete`: the file changed while it was sent.
     pub cut: Option<&'static str>,
 }
@@ -59,15 +60,6 @@ pub const HOST_MAX: usize = 300;
 pub const TARGET_MAX: usize = 8192;
 /// The most that is kept of a field's value.
 pub const FIELD_MAX: usize = 2048;
-
-/// A version of HTTP.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the names are the versions")]
-pub enum LogVersion {
-    Http10,
-    Http11,
-    Http2,
-}
 
 /// What a handshake has agreed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

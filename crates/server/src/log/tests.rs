@@ -5,6 +5,7 @@ use sitar_http::{Field, Method, Request, RequestTarget, Status};
 
 use super::*;
 use crate::close::Close;
+use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 use crate::snapshot::HostId;
 
@@ -19,8 +20,8 @@ fn recorder(queues: &Queues) -> Recorder {
 
 fn answer<'a>(request: &'a Request<'a>, start: Instant, length: u64) -> Answer<'a> {
     Answer {
-        requested: Requested::Request(request, Some(HostId::number(0))),
-        version: LogVersion::Http2,
+        requested: Requested::Request(request, Some(HostId::at(0))),
+        version: HttpVersion::Http2,
         start: Some(start),
         peer: Some(Peer::Unix),
         tls: None,
@@ -58,10 +59,11 @@ fn a_record_comes_back_as_it_was_written() {
     request.fields.push(Field::Authorization, b"Basic c2VjcmV0").unwrap();
     let tls = Some(LogTls { version: 0x0304, cipher_suite: 0x1301, resumed: true });
     let v6 = "2001:db8::7".parse().unwrap();
-    let asked = Requested::Request(&request, Some(HostId::number(0)));
+    let asked = Requested::Request(&request, Some(HostId::at(0)));
     let peers = [None, Some(Peer::Unix), Some(Peer::Ip(v6)), Some(Peer::Ip("192.0.2.9".parse().unwrap()))];
-    for (version, peer) in
-        [LogVersion::Http10, LogVersion::Http11, LogVersion::Http2, LogVersion::Http2].into_iter().zip(peers)
+    for (version, peer) in [HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2, HttpVersion::Http2]
+        .into_iter()
+        .zip(peers)
     {
         recorder.note(&Answer {
             requested: asked,
@@ -150,7 +152,7 @@ fn only_hosts_with_a_log_are_recorded() {
         records.read(|record| logs.push(record.log.0));
         logs
     };
-    let [first, second, third] = [0, 1, 2].map(HostId::number);
+    let [first, second, third] = [0, 1, 2].map(HostId::at);
     assert_eq!(answered(&mut recorder, Some(first)), [7]);
     assert_eq!(answered(&mut recorder, Some(second)), []);
     assert_eq!(answered(&mut recorder, Some(third)), []);

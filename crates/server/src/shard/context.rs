@@ -9,15 +9,16 @@ use sitar_io::{Engine, Key, Ring};
 use super::files::SpareFiles;
 use super::handshakes::Handshakes;
 use super::quota::Quota;
+use crate::TlsOffload;
 use crate::access::gate::Asker;
 use crate::close::Close;
 use crate::content::lookup::Served;
 use crate::content::stream::StreamContent;
 use crate::limits::Limits;
 use crate::log::Recorder;
+use crate::numbers::Numbers;
 use crate::peer::Peer;
 use crate::stop::Stage;
-use crate::{Counts, TlsOffload};
 
 /// Send buffers of a shard that may wait for the next system call. More of them save calls (1 MiB
 /// over TLS takes 9 with 4, 5 with 8), but are memory that a shard touches, and fall out of the
@@ -53,7 +54,7 @@ pub(crate) struct Shared<E: Engine> {
     /// Connections that wait for a send buffer.
     pub(crate) starved: VecDeque<Key>,
     pub(crate) handshakes: Handshakes,
-    pub(crate) counts: Counts,
+    pub(crate) numbers: Numbers,
     pub(crate) log: Recorder,
     /// The address of the client that a proxy's header has just named.
     pub(crate) client: Option<Peer>,

@@ -38,6 +38,7 @@ use self::peak::Peak;
 use self::quota::Quota;
 use self::slab::{Slab, index_of};
 use self::wheel::Wheel;
+#[cfg(test)]
 use crate::Counts;
 use crate::access::Fingerprint;
 use crate::access::gate::Gate;
@@ -48,6 +49,7 @@ use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
 use crate::log::{Cut, Queues, Recorder};
+use crate::numbers::Numbers;
 use crate::peer::Peer;
 use crate::snapshot::Snapshot;
 use crate::stop::{Answering, Stage, Stop};
@@ -108,6 +110,8 @@ impl<E: Engine> Shard<E> {
         let gate = Gate::new(Arc::clone(&spec.throttle), spec.verifier.clone(), index);
         let mut log = Recorder::default();
         log.take_up(snapshot.log_wants(), &spec.queues);
+        let numbers = spec.numbers.get(index).cloned().unwrap_or_default();
+        let numbers = Numbers::new(numbers, &snapshot.hosts);
         let served = Served::new(snapshot, cache, gate);
         Ok(Shard {
             acceptors,
@@ -137,7 +141,7 @@ impl<E: Engine> Shard<E> {
                     h2: SharedBuffers::new(&limits.h2),
                     starved: VecDeque::with_capacity(connections),
                     handshakes: Handshakes::new(connections),
-                    counts: Counts::default(),
+                    numbers,
                     log,
                     client: None,
                     limits,
@@ -155,19 +159,25 @@ impl<E: Engine> Shard<E> {
             self.turn()?;
         }
         // The drop of the ring closes them.
-        let Shared { log, ring, counts, now, .. } = &mut self.cx.shared;
+        let Shared { log, ring, numbers, now, .. } = &mut self.cx.shared;
         for connection in self.connections.iter_mut() {
             let why = connection.why(Close::Operator);
-            counts.end(why);
+            numbers.counts().end(why);
             connection.abandon(log, why);
         }
         log.end_turn(*now, || ring.now());
         Ok(())
     }
 
-    /// Returns what this shard has counted since it was made.
+    /// Returns its numbers.
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.cx.shared.numbers
+    }
+
+    /// Returns what the shard of this number has counted since the worker was started.
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> Counts {
-        self.cx.shared.counts
+        self.cx.shared.numbers.counts().get()
     }
 
     /// Goes once around the loop: one wait, and all that came of it.
@@ -199,6 +209,7 @@ impl<E: Engine> Shard<E> {
         self.shed_load();
         self.give_out_files();
         self.note_peak();
+        self.note_numbers();
         let Shared { log, ring, now, .. } = &mut self.cx.shared;
         log.end_turn(*now, || ring.now());
         Ok(())
@@ -325,7 +336,7 @@ impl<E: Engine> Shard<E> {
     fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
         let ended = connection.why(why);
-        self.cx.shared.counts.end(ended);
+        self.cx.shared.numbers.counts().end(ended);
         self.addresses.remove(connection.address);
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
@@ -374,7 +385,7 @@ impl<E: Engine> Shard<E> {
 
     /// A password has been verified: the connections that wait for that ask again.
     fn on_verified(&mut self, fingerprint: Fingerprint, is_right: bool) {
-        self.cx.shared.counts.hashes += 1;
+        self.cx.shared.numbers.counts().hashes.add(1);
         let gate = &mut self.cx.served.gate;
         gate.verified(fingerprint, is_right, self.cx.shared.now);
         self.resumed.extend(std::iter::from_fn(|| gate.next_waiting(fingerprint)));
@@ -396,6 +407,7 @@ impl<E: Engine> Shard<E> {
         if self.drain.until.is_none() {
             self.acceptors.replace(&mut self.cx.shared.ring, &next.listeners, self.cx.shared.now);
         }
+        self.cx.shared.numbers.take_up(&next.hosts);
         let old = self.cx.served.replace(next);
         for key in self.cx.served.cache.renew(number, table, old) {
             self.with(key, Connection::on_loaded);

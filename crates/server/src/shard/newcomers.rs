@@ -13,15 +13,15 @@ use crate::snapshot::{Listener, Role};
 
 impl<E: Engine> Shard<E> {
     pub(super) fn on_accept(&mut self, conn: Conn, listener: Key) {
-        self.cx.shared.counts.accepted += 1;
+        self.cx.shared.numbers.counts().accepted.add(1);
         // A connection that cannot be served is closed by the drop of `conn`.
         let Some((listener, is_unix)) = self.acceptors.get(listener) else {
-            return self.cx.shared.counts.end(Close::Ours("a connection of no listener"));
+            return self.cx.shared.numbers.counts().end(Close::Ours("a connection of no listener"));
         };
         let peer = is_unix.then_some(Ok(Peer::Unix));
         match add(&mut self.cx, &mut self.connections, conn, listener, peer) {
             Ok(added) => self.begin(added),
-            Err(why) => self.cx.shared.counts.end(why),
+            Err(why) => self.cx.shared.numbers.counts().end(why),
         }
     }
 
@@ -51,8 +51,8 @@ impl<E: Engine> Shard<E> {
     /// The ring has taken a connection over, or has not: then its descriptor is closed.
     pub(super) fn on_adopted(&mut self, key: Key, conn: Result<Conn, Errno>) {
         let Some(arrival) = self.arrivals.take(key) else { return };
-        self.cx.shared.counts.accepted += 1;
-        self.cx.shared.counts.passed += 1;
+        self.cx.shared.numbers.counts().accepted.add(1);
+        self.cx.shared.numbers.counts().passed.add(1);
         let Arrival { first, peer, listener, .. } = &arrival;
         let added = match conn {
             Ok(conn) => add(&mut self.cx, &mut self.connections, conn, listener, Some(Ok(*peer))),
@@ -61,7 +61,7 @@ impl<E: Engine> Shard<E> {
         };
         let added = match added {
             Ok(added) => added,
-            Err(why) => return self.cx.shared.counts.end(why),
+            Err(why) => return self.cx.shared.numbers.counts().end(why),
         };
         self.begin(added);
         if !first.is_empty() {

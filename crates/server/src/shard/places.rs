@@ -46,7 +46,7 @@ impl<E: Engine> Shard<E> {
         connection.address = address;
         self.addresses.add(address);
         if !self.has_place(key, address) {
-            self.cx.shared.counts.refused += 1;
+            self.cx.shared.numbers.counts().refused.add(1);
             return self.remove(key, Close::Shed);
         }
         self.with(key, |connection, cx| connection.on_peer(cx, peer));
@@ -64,7 +64,7 @@ impl<E: Engine> Shard<E> {
         let len = self.connections.len() - self.addresses.asked();
         let is_half_full = len > self.cx.shared.limits.connections as usize / 2;
         if is_half_full && self.addresses.excess(address) > 0 && !self.give_up_of(address, key) {
-            self.cx.shared.counts.refused += 1;
+            self.cx.shared.numbers.counts().refused.add(1);
             return self.remove(key, Close::Shed);
         }
         self.with(key, |connection, cx| connection.on_client(cx, client));

@@ -115,6 +115,12 @@ impl<E: Engine> Shard<E> {
 
     /// Gives memory back that connections needed at a peak which is over.
     #[inline]
+    /// Notes what is asked of a shard from outside, while nothing else is to be done.
+    pub(super) fn note_numbers(&mut self) {
+        let shared = &mut self.cx.shared;
+        shared.numbers.note(&shared.ring.stats(), shared.limits.ring().tx_count, shared.quota.used());
+    }
+
     pub(super) fn note_peak(&mut self) {
         let is_busy = self.connections.len() > FEW || self.cx.shared.quota.used() > LITTLE;
         if is_busy || self.peak.is_high() {
@@ -136,7 +142,7 @@ impl<E: Engine> Shard<E> {
     }
 
     pub(super) fn shed(&mut self, key: Key) {
-        self.cx.shared.counts.shed += 1;
+        self.cx.shared.numbers.counts().shed.add(1);
         self.remove(key, Close::Shed);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sitar_io::Ring;
@@ -20,6 +20,7 @@ use crate::content::inbox::Inbox;
 use crate::content::loader::{Loader, inherited};
 use crate::limits::{Limits, TlsOffload};
 use crate::log::{LogId, Queues};
+use crate::numbers::WorkerNumbers;
 use crate::passed::Shards;
 use crate::shard::Shard;
 use crate::snapshot::{Hosts, LatestSnapshot, Snapshot};
@@ -289,7 +290,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         report: Arc::new(|incident| panic!("{incident}")),
         queues: Arc::clone(&queues),
         stop: stop.clone(),
-        counts: Mutex::default(),
+        numbers: vec![Arc::default()],
     };
     let mut shard = Shard::new(ring, 0, &spec).unwrap();
 
@@ -406,6 +407,11 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let counts = shard.counts();
     let kernel_sealed = counts.kernel_sealed;
     assert_eq!(counts.ends.sum(), counts.accepted, "a connection without a reason: {counts:?}");
+    let numbers = WorkerNumbers::sum(&spec.numbers, 0);
+    let by_site = numbers.sites.iter().flat_map(|site| &site.answers);
+    assert_eq!(by_site.map(|one| one.count).sum::<u64>(), counts.requests, "{:?}", numbers.sites);
+    let handshakes = numbers.handshakes.iter().map(|one| one.whole + one.resumed);
+    assert_eq!(handshakes.sum::<u64>(), counts.handshakes);
     // A kernel that cannot change its key is a limit of this program.
     assert!(!calm || counts.ends.own_faults == 0, "{counts:?}");
     assert_eq!(world.blamed(), None, "the ring broke a promise");

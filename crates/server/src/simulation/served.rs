@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use sitar_io::Ring;
@@ -75,7 +75,7 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         report,
         queues: Arc::new(Queues::new(world.now())),
         stop: stop.clone(),
-        counts: Mutex::default(),
+        numbers: vec![Arc::default()],
     };
     let shard = Shard::new(ring, 0, &spec).unwrap();
     Served { shard, loader_worker, verify_worker, passed, inbox, stop }

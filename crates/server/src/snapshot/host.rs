@@ -12,6 +12,8 @@ use crate::log::LogId;
 /// What is served under some names.
 #[derive(Clone)]
 pub struct Host {
+    /// The name of its site in numbers. Hosts with the same one are counted together.
+    pub label: Arc<str>,
     /// Names in lower case, without a port: DNS names, addresses, those of IPv6 in brackets.
     /// `*.example.com` stands for each name with one label more.
     pub names: Vec<String>,
@@ -66,10 +68,12 @@ pub struct Pages {
 }
 
 impl Host {
-    /// A host without anything but names and content.
+    /// A host without anything but names and content. Its label is the first name, or "default"
+    /// where there is none.
     #[must_use]
     pub fn new(names: Vec<String>, content: HostContent) -> Host {
         Host {
+            label: names.first().map_or("default", String::as_str).into(),
             names,
             is_default: false,
             content,

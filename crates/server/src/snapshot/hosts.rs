@@ -102,9 +102,9 @@ impl HostId {
     /// The host of a snapshot that has one.
     pub(crate) const ONLY: HostId = HostId(0);
 
-    #[cfg(test)]
-    pub(crate) fn number(number: u16) -> HostId {
-        HostId(number)
+    /// The host at a place in a table of all hosts.
+    pub(crate) fn at(place: u16) -> HostId {
+        HostId(place)
     }
 
     /// The place in a table of all hosts.

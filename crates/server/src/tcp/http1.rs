@@ -7,7 +7,7 @@ use sitar_http::h1::{self, BodyDrain, Drained, Framing, Rejection, RequestHead, 
 use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
-use super::refusal::{Refusal, late, refuse, version};
+use super::refusal::{Refusal, late, refuse};
 use super::transport::output::{Output, Put};
 use super::transport::security::Security;
 use super::transport::{KernelKey, Transport, Wait};
@@ -15,6 +15,7 @@ use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::log::{Cut, OpenAnswer, Recorder, Requested};
+use crate::numbers::RequestLabels;
 use crate::shard::context::{Context, Shared};
 
 /// A conversation in HTTP/1.
@@ -109,8 +110,8 @@ impl Http1 {
         let drain = match BodyDrain::new(head.body, &shared.limits.http) {
             Ok(drain) => drain,
             Err(rejection) => {
-                let refusal = Refusal::of(&rejection, head, None);
-                return self.refuse(io, shared, &refusal, head.len);
+                let labels = RequestLabels::of(head.request.method.into());
+                return self.refuse(io, shared, &Refusal::of(&rejection, head, labels), head.len);
             }
         };
         if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
@@ -125,17 +126,17 @@ impl Http1 {
         let since = self.since.replace(self.since.unwrap_or(shared.now));
         let outcome = served.look_up(shared.asker(since.is_none()), io.origin(), &head.request);
         let (output, security) = io.output()?;
-        let (written, what) = match outcome {
+        let (written, status, content) = match outcome {
             Outcome::Reply(reply) => {
                 let written = write(output, security, &shared.date, head.version, close, &reply);
-                (written, (reply.status, reply.content_len()))
+                (written, reply.status, reply.content())
             }
             Outcome::Later => {
                 io.wait_for_load();
                 return Ok(Step::Waits);
             }
             Outcome::Refused(rejection) => {
-                let refusal = Refusal::of(rejection, head, io.origin().led());
+                let refusal = Refusal::of(rejection, head, io.origin().labels());
                 return self.refuse(io, shared, &refusal, head.len);
             }
         };
@@ -152,11 +153,25 @@ impl Http1 {
             }
             Written::Failed => return Err(Close::Ours("sealing")),
         }
-        io.count_answer();
-        shared.counts.requests += 1;
-        let requested = Requested::Request(&head.request, io.origin().led());
-        io.note(&mut shared.log, (requested, version(head), since), what);
+        let labels = io.origin().labels();
+        shared.numbers.answered(labels, head.version.into(), status, content);
+        let requested = Requested::Request(&head.request, labels.host());
+        io.note(&mut shared.log, (requested, head.version.into(), since), (status, content));
         self.recorded = shared.log.begin(self.rest.is_some());
+        self.answered(io, shared, close, drain)?;
+        Ok(Step::Answered(head.len))
+    }
+
+    /// Goes on after a request has been answered: with its unwanted body, or to the end.
+    fn answered<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        shared: &mut Shared<E>,
+        close: bool,
+        drain: Option<BodyDrain>,
+    ) -> Result<(), Close> {
+        io.count_answer();
+        shared.numbers.counts().requests.add(1);
         if close {
             io.end(if shared.is_leaving() { Close::Operator } else { Close::Done });
         } else {
@@ -166,7 +181,7 @@ impl Http1 {
             let more = self.has_more(io);
             io.flush(shared, more)?;
         }
-        Ok(Step::Answered(head.len))
+        Ok(())
     }
 
     /// Ends the connection over `text`, which is no request: with a refusal, or in silence where

@@ -9,7 +9,7 @@ mod files;
 use std::time::Instant;
 
 use sitar_http::h2::{self, ParkedRequest, ResponseHead, SharedBuffers, StreamRequest};
-use sitar_http::{Method, Rejection};
+use sitar_http::{Method, Rejection, Status};
 use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
@@ -20,7 +20,8 @@ use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::content::stream::{ParkedFor, StreamContent};
-use crate::log::{LogVersion, Requested};
+use crate::log::Requested;
+use crate::numbers::HttpVersion;
 use crate::shard::context::{Context, Shared};
 use crate::shard::files::SpareFiles;
 
@@ -111,10 +112,11 @@ impl Http2 {
             used += received.used;
             let Some(StreamRequest { stream, method, request }) = received.request else { break };
             let head_only = method == Method::Head;
+            io.origin().asks(method);
             let request = match request {
                 Ok(request) => request,
                 Err(rejection) => {
-                    let requested = (Requested::Method(method), LogVersion::Http2, None);
+                    let requested = (Requested::Method(method), HttpVersion::Http2, None);
                     io.note_refusal(&mut shared.log, requested, &rejection, head_only);
                     self.refuse(io, shared, stream, &rejection, head_only);
                     continue;
@@ -189,7 +191,7 @@ impl Http2 {
         stream: u32,
         reply: &Reply<'_>,
     ) -> Result<(), Close> {
-        count(io, cx);
+        count(io, cx, reply.status, reply.content());
         let (status, content_length, date) = (reply.status, reply.content_length, cx.date);
         reply.encoded(|block, fields| {
             let head = ResponseHead { status, date: &date, block, fields, content_length };
@@ -205,10 +207,11 @@ impl Http2 {
         rejection: &Rejection,
         head_only: bool,
     ) {
-        count(io, cx);
         let Rejection { status, reason } = *rejection;
         let text = Source::Refusal(status, reason, 0);
-        let content_length = Some(text.ready() as u64);
+        let len = text.ready() as u64;
+        count(io, cx, status, if head_only { 0 } else { len });
+        let content_length = Some(len);
         let recorded = cx.log.watch(!head_only);
         let fields = &rejection.fields();
         let head = ResponseHead { status, date: &cx.date, block: b"", fields, content_length };
@@ -400,9 +403,10 @@ impl Http2 {
     }
 }
 
-fn count<E: Engine>(io: &mut Transport, cx: &mut Shared<E>) {
+fn count<E: Engine>(io: &mut Transport, cx: &mut Shared<E>, status: Status, content: u64) {
     io.count_answer();
-    cx.counts.requests += 1;
+    cx.numbers.answered(io.origin().labels(), HttpVersion::Http2, status, content);
+    cx.numbers.counts().requests.add(1);
 }
 
 /// Requests of one connection that wait for a file. With more of them none is read: each loaded

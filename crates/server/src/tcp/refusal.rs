@@ -1,15 +1,16 @@
 //! Refusals in HTTP/1, after which the connection ends.
 
 use sitar_http::h1::{self, RequestHead};
-use sitar_http::{Method, Rejection, Status, Version};
+use sitar_http::{Method, Rejection, Status};
 use sitar_io::Engine;
 
 use super::transport::Transport;
 use super::transport::output::Put;
 use crate::close::{Close, PeerReason};
-use crate::log::{LogVersion, Requested};
+use crate::content::source::refusal_len;
+use crate::log::Requested;
+use crate::numbers::{HttpVersion, RequestLabels};
 use crate::shard::context::Shared;
-use crate::snapshot::HostId;
 
 /// RFC 9110 §15.5.9.
 const TOO_SLOW: Rejection =
@@ -22,7 +23,8 @@ pub(super) struct Refusal<'a> {
     head_only: bool,
     /// `None`: the start of a request that has come in part.
     requested: Option<Requested<'a>>,
-    version: LogVersion,
+    labels: RequestLabels,
+    version: HttpVersion,
 }
 
 impl<'a> Refusal<'a> {
@@ -30,30 +32,23 @@ impl<'a> Refusal<'a> {
     pub(super) fn of(
         rejection: &'a Rejection,
         head: &'a RequestHead<'_>,
-        host: Option<HostId>,
+        labels: RequestLabels,
     ) -> Refusal<'a> {
         let head_only = head.request.method == Method::Head;
-        let requested = Some(Requested::Request(&head.request, host));
-        Refusal { rejection, head_only, requested, version: version(head) }
+        let requested = Some(Requested::Request(&head.request, labels.host()));
+        Refusal { rejection, head_only, requested, labels, version: head.version.into() }
     }
 
     /// That of text, all that has come since the last request.
     pub(super) fn of_text(rejection: &'a Rejection, text: &'a [u8]) -> Refusal<'a> {
         let (head_only, requested) = (h1::is_head(text), Some(Requested::Text(text)));
-        Refusal { rejection, head_only, requested, version: LogVersion::Http11 }
+        Refusal { requested, ..Refusal::unread(rejection, head_only) }
     }
 
     /// That of what cannot be read.
     pub(super) fn unread(rejection: &'a Rejection, head_only: bool) -> Refusal<'a> {
-        Refusal { rejection, head_only, requested: Some(Requested::Text(b"")), version: LogVersion::Http11 }
-    }
-}
-
-/// Returns the version of a request for logs.
-pub(super) fn version(head: &RequestHead<'_>) -> LogVersion {
-    match head.version {
-        Version::Http10 => LogVersion::Http10,
-        Version::Http11 => LogVersion::Http11,
+        let (labels, version) = (RequestLabels::UNKNOWN, HttpVersion::Http11);
+        Refusal { rejection, head_only, requested: Some(Requested::Text(b"")), labels, version }
     }
 }
 
@@ -66,7 +61,7 @@ pub(super) fn late<E: Engine>(io: &mut Transport, cx: &mut Shared<E>, more: bool
         return Ok(());
     }
     let head_only = h1::is_head(text);
-    let refusal = Refusal { rejection: &TOO_SLOW, head_only, requested: None, version: LogVersion::Http11 };
+    let refusal = Refusal { requested: None, ..Refusal::unread(&TOO_SLOW, head_only) };
     let _ = refuse_for(io, cx, &refusal, more, Close::Timeout(timeout))?;
     Ok(())
 }
@@ -96,16 +91,19 @@ fn refuse_for<E: Engine>(
     more: bool,
     why: Close,
 ) -> Result<Put, Close> {
-    let &Refusal { rejection, head_only, requested, version } = refusal;
+    let &Refusal { rejection, head_only, requested, labels, version } = refusal;
     let date = cx.date;
     let put = io.put(cx, |output, security| output.rejection(security, rejection, &date, head_only))?;
     match put {
         Put::NoRoom => io.flush(cx, more)?,
         Put::Done => {
             io.end(why);
-            cx.counts.requests += 1;
+            cx.numbers.counts().requests.add(1);
+            let Rejection { status, reason } = *rejection;
+            let content = if head_only { 0 } else { refusal_len(status, reason) as u64 };
+            cx.numbers.answered(labels, version, status, content);
             let requested = requested.unwrap_or_else(|| Requested::Text(io.pending()));
-            io.note_refusal(&mut cx.log, (requested, version, None), rejection, head_only);
+            io.note(&mut cx.log, (requested, version, None), (status, content));
             cx.log.begin(false);
         }
     }

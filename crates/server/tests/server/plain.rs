@@ -28,6 +28,7 @@ crate::on_every_engine! {
     a_stop_finishes_what_was_asked_for,
     a_second_stop_does_not_wait,
     a_panic_restarts_the_shard,
+    answers_are_counted_by_what_they_are,
 }
 
 crate::on_the_polled_ring! {
@@ -339,6 +340,9 @@ fn a_panic_restarts_the_shard(engine: Engine) {
     let mut stream = server.connect();
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream).0, 200);
+    // What a shard counts can be read while it runs.
+    let counts = server.worker.counts();
+    assert_eq!((counts.accepted, counts.requests, counts.open()), (1, 1, 1), "{counts:?}");
     server.panics.store(1, std::sync::atomic::Ordering::SeqCst);
     // The clock is asked once a second, in a wake-up; its panic ends the connection.
     let start = Instant::now();
@@ -352,6 +356,9 @@ fn a_panic_restarts_the_shard(engine: Engine) {
     let mut stream = server.connect();
     stream.write_all(&get("/small.txt")).unwrap();
     assert_eq!(answer(&mut stream), (200, b"hello\n".to_vec()));
+    // A shard that is started again counts on: nothing is lost, and nothing counted twice.
+    let counts = server.worker.counts();
+    assert_eq!((counts.accepted, counts.ends.own_faults, counts.open()), (2, 1, 1), "{counts:?}");
     drop(stream);
     // Requests before the panic are in the sum, and so are those after it. The connection that the
     // panic ended has its reason, as the other one has.
@@ -364,4 +371,58 @@ fn a_panic_restarts_the_shard(engine: Engine) {
     let incidents = server.incidents.lock().unwrap().clone();
     assert_eq!(incidents.len(), 1, "{incidents:?}");
     assert!(incidents[0].contains("shard 0") && incidents[0].contains("a panic on request"), "{incidents:?}");
+}
+
+fn answers_are_counted_by_what_they_are(engine: Engine) {
+    let server = Server::plain(engine, small());
+    let requests = [
+        "GET /small.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /small.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /m9.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nRange: bytes=0-99\r\n\r\n",
+        "HEAD /small.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /small.txt HTTP/1.0\r\n\r\n",
+        "GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /small.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nIf-None-Match: *\r\n\r\n",
+        "POST /small.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        // What cannot be read is of no site, whatever came before it on its connection.
+        "GET /small.txt HTTP/1.1\r\nHost: localhost\r\n\r\nGET /\u{1} HTTP/1.1\r\n\r\n",
+    ];
+    let mut refusal = 0;
+    for request in requests {
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        refusal = answer.rsplit("\r\n\r\n").next().unwrap().len() as u64;
+    }
+    let numbers = server.worker.numbers();
+    let shown: Vec<String> = numbers
+        .sites
+        .iter()
+        .flat_map(|site| {
+            site.answers.iter().map(move |one| {
+                let (method, version) = (one.method.name(), one.version.name());
+                format!("{} {} {method} {version}: {}", site.name, one.status.code(), one.count)
+            })
+        })
+        .collect();
+    let expected = [
+        " 400 other 1.1: 1",
+        "default 200 get 1.0: 1",
+        "default 200 get 1.1: 3",
+        "default 200 head 1.1: 1",
+        "default 206 get 1.1: 1",
+        "default 304 get 1.1: 1",
+        "default 404 get 1.1: 1",
+        "default 405 other 1.1: 1",
+    ];
+    assert_eq!(shown, expected);
+    let bodies = 4 * b"hello\n".len() + 100 + b"404 Not Found\n".len() + b"405 Method Not Allowed\n".len();
+    let content: Vec<u64> = numbers.sites.iter().map(|site| site.content).collect();
+    assert_eq!(content, [refusal, bodies as u64]);
+    assert_eq!((numbers.counts.requests, numbers.counts.accepted), (10, 9));
+    assert!(numbers.calls > 0 && numbers.send_buffers_free <= numbers.send_buffers, "{numbers:?}");
+    server.stop();
+    let numbers = server.worker.numbers();
+    assert_eq!((numbers.send_buffers, numbers.held, numbers.counts.open()), (0, 0, 0));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use sitar_http::Status;
-use sitar_server::{LogId, LogVersion, Record};
+use sitar_server::{HttpVersion, LogId, Record};
 
 use super::format::{Addresses, Format};
 use super::sink::{PENDING_MAX, Sink};
@@ -74,7 +74,7 @@ fn record(log: LogId, status: Status, target: &[u8]) -> Record<'_> {
         duration: Duration::ZERO,
         peer: None,
         client: None,
-        version: LogVersion::Http11,
+        version: HttpVersion::Http11,
         method: b"GET",
         host: b"a",
         target,

@@ -88,10 +88,10 @@ impl Scratch {
 }
 
 impl<'r> Reply<'r> {
-    /// Returns how many bytes its content has.
+    /// Returns the bytes of content that are sent.
     #[must_use]
-    pub fn content_len(&self) -> u64 {
-        if let Body::Empty = self.body { 0 } else { self.content_length.unwrap_or(0) }
+    pub fn content(&self) -> u64 {
+        if matches!(self.body, Body::Empty) { 0 } else { self.content_length.unwrap_or(0) }
     }
 
     /// Calls `send` with the header lines of this answer, each `name: value\r\n`, in pieces: whole

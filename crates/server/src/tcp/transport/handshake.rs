@@ -74,7 +74,7 @@ impl Transport {
                 Negotiated::More
             }
             HandshakeStep::Done(established) => {
-                cx.counts.handshakes += 1;
+                cx.numbers.negotiated(established.version, established.resumed);
                 let established = *established;
                 self.origin().agree(LogTls {
                     version: match established.version {

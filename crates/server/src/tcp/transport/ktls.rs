@@ -157,7 +157,7 @@ impl Transport {
                     && let Security::Tls(records) = std::mem::replace(&mut self.security, Security::Failed)
                 {
                     self.security = Security::Kernel(records);
-                    cx.counts.kernel_sealed += 1;
+                    cx.numbers.counts().kernel_sealed.add(1);
                 }
             }
             // Without the key that was announced nothing can be sent.

@@ -7,7 +7,8 @@ use sitar_site::Reply;
 
 use super::state::Transport;
 use crate::content::source::refusal_len;
-use crate::log::{Answer, LogVersion, Recorder, Requested};
+use crate::log::{Answer, Recorder, Requested};
+use crate::numbers::HttpVersion;
 
 impl Transport {
     /// Notes the answer to what was `requested`, since when (`None`: this turn), with a status and
@@ -17,7 +18,7 @@ impl Transport {
     pub(in crate::tcp) fn note(
         &self,
         log: &mut Recorder,
-        (requested, version, start): (Requested<'_>, LogVersion, Option<Instant>),
+        (requested, version, start): (Requested<'_>, HttpVersion, Option<Instant>),
         (status, length): (Status, u64),
     ) {
         if log.is_on() {
@@ -34,8 +35,8 @@ impl Transport {
         (request, since): (&Request<'_>, Option<Instant>),
         reply: &Reply<'_>,
     ) {
-        let requested = Requested::Request(request, self.known().led());
-        self.note(log, (requested, LogVersion::Http2, since), (reply.status, reply.content_len()));
+        let requested = Requested::Request(request, self.known().labels().host());
+        self.note(log, (requested, HttpVersion::Http2, since), (reply.status, reply.content()));
     }
 
     /// Notes that a request of HTTP/2 is refused.
@@ -45,16 +46,16 @@ impl Transport {
         (request, since): (&Request<'_>, Option<Instant>),
         rejection: &Rejection,
     ) {
-        let requested = Requested::Request(request, self.known().led());
+        let requested = Requested::Request(request, self.known().labels().host());
         let head_only = request.method == Method::Head;
-        self.note_refusal(log, (requested, LogVersion::Http2, since), rejection, head_only);
+        self.note_refusal(log, (requested, HttpVersion::Http2, since), rejection, head_only);
     }
 
     /// Notes the refusal of what was `requested`. `head_only`: it has no content.
     pub(in crate::tcp) fn note_refusal(
         &self,
         log: &mut Recorder,
-        requested: (Requested<'_>, LogVersion, Option<Instant>),
+        requested: (Requested<'_>, HttpVersion, Option<Instant>),
         &Rejection { status, reason }: &Rejection,
         head_only: bool,
     ) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sitar_server::{LogVersion, Record};
+use sitar_server::{HttpVersion, Record};
 
 use super::{Addresses, client, decimal, hexadecimal, peer, seconds, version};
 
@@ -75,8 +75,8 @@ fn tls(record: &Record<'_>, out: &mut Vec<u8>) {
     decimal(tls.cipher_suite.into(), out);
     out.extend_from_slice(b",\"proto\":\"");
     out.extend_from_slice(match record.version {
-        LogVersion::Http2 => b"h2",
-        LogVersion::Http10 | LogVersion::Http11 => b"http/1.1",
+        HttpVersion::Http2 => b"h2",
+        HttpVersion::Http10 | HttpVersion::Http11 => b"http/1.1",
     });
     out.extend_from_slice(b"\"}");
 }

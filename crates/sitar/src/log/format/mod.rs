@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use sitar_http::Decimal;
-use sitar_server::{LogVersion, Peer, Record};
+use sitar_server::{HttpVersion, Peer, Record};
 
 use crate::settings::values::Word;
 
@@ -124,11 +124,11 @@ fn seconds(time: Duration, out: &mut Vec<u8>) {
 }
 
 /// Returns the name of a version, as HTTP/1 writes it and Go for HTTP/2.
-fn version(version: LogVersion) -> &'static [u8] {
+fn version(version: HttpVersion) -> &'static [u8] {
     match version {
-        LogVersion::Http10 => b"HTTP/1.0",
-        LogVersion::Http11 => b"HTTP/1.1",
-        LogVersion::Http2 => b"HTTP/2.0",
+        HttpVersion::Http10 => b"HTTP/1.0",
+        HttpVersion::Http11 => b"HTTP/1.1",
+        HttpVersion::Http2 => b"HTTP/2.0",
     }
 }
 

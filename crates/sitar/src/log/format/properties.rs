@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sitar_http::Status;
-use sitar_server::{LogId, LogTls, LogVersion, Peer, Record};
+use sitar_server::{HttpVersion, LogId, LogTls, Peer, Record};
 
 use super::{Addresses, Format, write};
 
@@ -37,7 +37,7 @@ pub fn access_log(bytes: &[u8]) {
         duration: Duration::from_micros(u64::from(time) << (length % 40)),
         peer: if peer == 255 { Some(Peer::Unix) } else { address(peer).map(Peer::Ip) },
         client: address(client),
-        version: [LogVersion::Http10, LogVersion::Http11, LogVersion::Http2][usize::from(version % 3)],
+        version: [HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2][usize::from(version % 3)],
         method,
         host,
         target,
@@ -125,9 +125,9 @@ fn json_line(line: &str, addresses: Addresses, record: &Record<'_>, time: Durati
         }
     }
     let (proto, alpn) = match record.version {
-        LogVersion::Http10 => ("HTTP/1.0", "http/1.1"),
-        LogVersion::Http11 => ("HTTP/1.1", "http/1.1"),
-        LogVersion::Http2 => ("HTTP/2.0", "h2"),
+        HttpVersion::Http10 => ("HTTP/1.0", "http/1.1"),
+        HttpVersion::Http11 => ("HTTP/1.1", "http/1.1"),
+        HttpVersion::Http2 => ("HTTP/2.0", "h2"),
     };
     // The reader may be off by the last digit of a floating-point number.
     let number = |name: &str, time: Duration| {
@@ -178,9 +178,9 @@ fn plain_line(line: &str, addresses: Addresses, record: &Record<'_>, is_combined
     assert_eq!(time.len(), "10/Oct/2000:13:55:36 +0000".len(), "{line}");
     let (request, rest) = quoted(rest);
     let version = match record.version {
-        LogVersion::Http10 => "HTTP/1.0",
-        LogVersion::Http11 => "HTTP/1.1",
-        LogVersion::Http2 => "HTTP/2.0",
+        HttpVersion::Http10 => "HTTP/1.0",
+        HttpVersion::Http11 => "HTTP/1.1",
+        HttpVersion::Http2 => "HTTP/2.0",
     };
     let expected = match (record.method, record.target) {
         (b"", b"") => Cow::Borrowed(&b"-"[..]),

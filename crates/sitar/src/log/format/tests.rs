@@ -13,7 +13,7 @@ fn record() -> Record<'static> {
         duration: Duration::from_micros(1_000_345),
         peer: Some(Peer::Ip("198.51.100.78".parse().unwrap())),
         client: None,
-        version: LogVersion::Http2,
+        version: HttpVersion::Http2,
         method: b"GET",
         host: b"example.com:8443",
         target: b"/a?b=\"c\"",
@@ -54,7 +54,7 @@ fn json_has_the_names_of_caddy() {
 fn json_of_an_answer_that_was_given_up_says_why() {
     let record = Record {
         client: Some("2001:db8:1:2::3".parse().unwrap()),
-        version: LogVersion::Http11,
+        version: HttpVersion::Http11,
         status: Status::from_code(503).unwrap(),
         duration: Duration::ZERO,
         method: b"",
@@ -155,7 +155,7 @@ proptest! {
         (peer, client) in (any::<Option<IpAddr>>(), any::<Option<Ipv6Addr>>()),
         (length, micros, time) in (any::<u64>(), 0..1_u64 << 40, 0..1_u64 << 50),
         has in 0..16_u8,
-        version in prop::sample::select(vec![LogVersion::Http10, LogVersion::Http11, LogVersion::Http2]),
+        version in prop::sample::select(vec![HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2]),
     ) {
         let [method, host, target, referer, user_agent] = &parts;
         let record = Record {

@@ -5,6 +5,7 @@ mod changes;
 mod clients;
 mod crashes;
 mod ends;
+mod metrics;
 mod passed;
 mod place;
 mod proxies;

@@ -13,6 +13,7 @@
 //! | [`error`] | the error that the operator reads |
 //! | [`listen`] | binds one socket per address and shard |
 //! | [`log`] | the access log: its formats, and where it goes |
+//! | `metrics` | the numbers of a running server, over HTTP |
 //! | [`identity`] | the local certificate authority and its certificate for localhost |
 //! | [`trust`] | installs that authority on request, and takes it back |
 //! | [`handbook`] | the site that is served when none is named |
@@ -41,6 +42,7 @@ mod handover;
 pub mod identity;
 pub mod listen;
 pub mod log;
+mod metrics;
 pub mod offload;
 pub mod output;
 pub mod pack;

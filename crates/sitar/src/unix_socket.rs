@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Admin,
     /// A listener's.
     Listener,
+    /// That of the numbers.
+    Metrics,
     /// That of a listener whose connections another process passes.
     Passing,
 }
@@ -38,6 +40,7 @@ impl Purpose {
         match self {
             Purpose::Admin => "the admin socket",
             Purpose::Listener => "the Unix socket",
+            Purpose::Metrics => "the socket for numbers",
             Purpose::Passing => "the socket for passed connections",
         }
     }
@@ -46,14 +49,14 @@ impl Purpose {
     fn folder_mode(self) -> &'static str {
         match self {
             Purpose::Admin => "0700",
-            Purpose::Listener | Purpose::Passing => "0755",
+            Purpose::Listener | Purpose::Metrics | Purpose::Passing => "0755",
         }
     }
 
     /// Returns the kind of its connections.
     fn kind(self) -> SocketType {
         match self {
-            Purpose::Admin | Purpose::Listener => SocketType::STREAM,
+            Purpose::Admin | Purpose::Listener | Purpose::Metrics => SocketType::STREAM,
             Purpose::Passing => SocketType::SEQPACKET,
         }
     }
@@ -155,7 +158,7 @@ pub(crate) fn listen(
     let _lock = lock(path);
     clear(purpose, path, &address)?;
     let flags = match purpose {
-        Purpose::Admin | Purpose::Passing => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Purpose::Admin | Purpose::Metrics | Purpose::Passing => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         // io_uring waits for connections itself, and not on a socket that does not block.
         Purpose::Listener => SocketFlags::CLOEXEC,
     };

@@ -297,14 +297,25 @@ pub(crate) static SITE: Table = Table {
 /// `[admin]`.
 pub(crate) static ADMIN: Table = Table {
     name: "[admin]",
-    doc: "For `sitar status` and `sitar reload`.",
-    keys: &[Key {
-        name: "socket",
-        form: Form::Path,
-        example: "\"/run/sitar/admin.sock\"",
-        doc: "The path of the admin socket. Without it there is none.",
-        ..KEY
-    }],
+    doc: "For `sitar status` and `sitar reload`, and for programs that watch the server.",
+    keys: &[
+        Key {
+            name: "socket",
+            form: Form::Path,
+            example: "\"/run/sitar/admin.sock\"",
+            doc: "The path of the admin socket. Without it there is none.",
+            ..KEY
+        },
+        Key {
+            name: "listen",
+            form: Form::Text,
+            example: "\"127.0.0.1:9464\"",
+            doc: "Where `/metrics`, `/healthz` and `/readyz` are answered, over plain HTTP and to everyone who \
+                  can connect: an address and a port, or `unix:` and the path of a socket. Without it \
+                  nowhere.",
+            ..KEY
+        },
+    ],
 };
 
 /// The table of one certificate.

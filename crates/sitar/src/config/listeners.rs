@@ -164,6 +164,18 @@ fn parse(text: &str, place: &Place, problems: &mut Problems) -> Option<Wanted> {
 fn unix(kind: &str, path: &str, place: &Place, problems: &mut Problems) -> Option<PathBuf> {
     let name = if kind == PASSED { "pass" } else { "http" };
     let hint = format!("for example: address = \"{kind}/run/sitar/{name}.sock\"");
+    socket_path(kind, path, &hint, place, problems)
+}
+
+/// Returns the path of a Unix socket, which stands behind `kind`, with this hint where it cannot
+/// be one.
+pub(super) fn socket_path(
+    kind: &str,
+    path: &str,
+    hint: &str,
+    place: &Place,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
     let whole = place.file.parent().unwrap_or(Path::new("")).join(path);
     let len = whole.as_os_str().len();
     if path.is_empty() || path.contains('\0') {

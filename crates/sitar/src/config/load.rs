@@ -11,6 +11,7 @@ use super::sites::Around;
 use super::{
     Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, log, networks, server, sites,
 };
+use crate::listen::{Endpoint, UNIX};
 use crate::settings::merge::{Given, Merged};
 use crate::settings::{Tls, values};
 
@@ -84,6 +85,7 @@ pub(super) fn build(
     });
     let log = log::read(&document.log, &mut problems);
     log::check(&log, &sites, &mut problems);
+    let admin_listen = admin_listen(&document.admin, &mut problems);
     let trusted_proxies = networks::read("trusted_proxies", server, &mut problems);
     let compression = compression(server, &mut problems);
     match (merged, document.files.first()) {
@@ -100,11 +102,27 @@ pub(super) fn build(
                 sites,
                 log,
                 admin_socket,
+                admin_listen,
             };
             Ok(Loaded { config, document, merged })
         }
         _ => Err(problems.sorted(&document.files)),
     }
+}
+
+/// Returns where the numbers are served.
+fn admin_listen(admin: &Section, problems: &mut Problems) -> Option<Endpoint> {
+    let (text, place) = admin.text("listen")?;
+    if let Some(path) = text.strip_prefix(UNIX) {
+        let hint = "for example: listen = \"unix:/run/sitar/metrics.sock\"";
+        return listeners::socket_path(UNIX, path, hint, place, problems).map(Endpoint::Unix);
+    }
+    let address = text.parse().ok().map(Endpoint::Tcp);
+    if address.is_none() {
+        let what = format!("invalid value '{}' for 'listen': no address with a port", Printable(text));
+        problems.add_with(place, what, "for example: listen = \"127.0.0.1:9464\"");
+    }
+    address
 }
 
 fn compression(server: &Section, problems: &mut Problems) -> Compression {

@@ -14,6 +14,7 @@ use sitar_server::{Network, Rate};
 use sitar_site::Options;
 
 use crate::error::Error;
+use crate::listen::Endpoint;
 use crate::log::Style;
 use crate::log::format::Addresses;
 use crate::settings::merge::Given;
@@ -76,6 +77,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The path of the admin socket; `None`: there is none.
     pub admin_socket: Option<PathBuf>,
+    /// Where the numbers are served: an address of TCP or a Unix socket. `None`: nowhere.
+    pub admin_listen: Option<Endpoint>,
 }
 
 impl Config {

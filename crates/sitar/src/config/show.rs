@@ -14,7 +14,7 @@ use super::{
     AccessConfig, Certificates, ListenerConfig, ListenerRole, LogConfig, LogTarget, Pages, RateConfig,
     SiteConfig, SiteContent, Target, keys,
 };
-use crate::listen::{PASSED, UNIX};
+use crate::listen::{Endpoint, PASSED, UNIX};
 use crate::log::Style;
 use crate::settings::merge::ValueOrigin;
 use crate::settings::values::Word;
@@ -76,9 +76,14 @@ pub(super) fn show(loaded: &Loaded) -> String {
         lines.site(site, section, &document.server);
     }
     lines.log(&config.log, &document.log);
-    if let Some(socket) = &config.admin_socket {
+    if config.admin_socket.is_some() || config.admin_listen.is_some() {
         lines.header("[admin]", &document.admin.place.to_string());
+    }
+    if let Some(socket) = &config.admin_socket {
         lines.path("socket", &path(socket), &origin(&document.admin, "socket"));
+    }
+    if let Some(listen) = &config.admin_listen {
+        lines.path("listen", &endpoint(listen), &origin(&document.admin, "listen"));
     }
     lines.text
 }
@@ -354,6 +359,17 @@ fn target(log: &LogTarget) -> PathValue {
 
 fn path(path: &Path) -> PathValue {
     PathValue { text: quoted(&path.to_string_lossy()), is_exact: path.to_str().is_some() }
+}
+
+/// Returns the address of the numbers as it would be written.
+fn endpoint(endpoint: &Endpoint) -> PathValue {
+    match endpoint {
+        Endpoint::Unix(path) | Endpoint::Passed(path) => {
+            let text = format!("{UNIX}{}", path.to_string_lossy());
+            PathValue { text: quoted(&text), is_exact: path.to_str().is_some() }
+        }
+        Endpoint::Tcp(address) => PathValue { text: quoted(&address.to_string()), is_exact: true },
+    }
 }
 
 /// Returns a basic string of TOML.

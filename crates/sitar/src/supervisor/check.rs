@@ -5,7 +5,7 @@ use super::{addresses, bound, user};
 use crate::config::{self, Config, Problem};
 use crate::handover::{Found, in_order};
 use crate::serve::attempt::Machine;
-use crate::{admin, cache, log, worker};
+use crate::{admin, cache, log, metrics, worker};
 
 /// Opens everything that a start would open, changes nothing, and closes it again. Returns what a
 /// start would warn of.
@@ -41,5 +41,9 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
     }
     let admin = config.admin_socket.as_deref().map(admin::check).transpose();
     problems.extend(admin.err().map(|error| config::problem(&whole, &error)));
+    if let Some(listen) = &config.admin_listen {
+        problems.extend(metrics::check(listen).err().map(|error| config::problem(&whole, &error)));
+        told.extend(metrics::reach(listen));
+    }
     if problems.is_empty() { Ok(told) } else { Err(problems) }
 }

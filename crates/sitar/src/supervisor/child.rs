@@ -23,6 +23,7 @@ use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Opened, Opening, Running, SiteFacts, not_understood};
+use crate::metrics::Numbers;
 use crate::serve::{cannot_start_a_thread, orphans, say, seconds};
 use crate::{systemd, worker};
 
@@ -39,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const WHY_MAX: usize = 200;
 /// The time for an answer that needs no work.
 const ANSWERING: Duration = Duration::from_secs(6);
+/// A worker that has not answered is not asked for its numbers again before this; then twice as
+/// long each time.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Things that are opened for a worker at a time. It asks one after the other, but for a moment
 /// when one configuration takes another's place.
 const OPENING_MAX: usize = 8;
@@ -95,6 +99,17 @@ pub(super) struct Worker {
     pub(super) ends_by: Mutex<Option<Instant>>,
     /// Time for its answers when it has to stop.
     stop: Mutex<Duration>,
+    counted: Mutex<Counted>,
+}
+
+/// What a worker has told of its numbers.
+#[derive(Debug, Default)]
+struct Counted {
+    /// The last that is known.
+    last: Numbers,
+    /// How often in a row it has not answered, and when it is asked again after that.
+    silences: u32,
+    silent_until: Option<Instant>,
 }
 
 /// The way in which a worker ends.
@@ -114,6 +129,8 @@ enum Wanted {
     Root { generation: u64, site: usize },
     /// Nothing: another content of a site is served.
     Changed { generation: u64, site: usize, facts: SiteFacts },
+    /// Nothing: these are its last numbers.
+    Counted(Box<Numbers>),
 }
 
 impl Wanted {
@@ -121,6 +138,9 @@ impl Wanted {
         if let Some(why) = value.get("give_way") {
             let why = why.as_str()?.chars().take(WHY_MAX).collect::<String>();
             return Some(Wanted::Successor { why: Printable(&why).to_string() });
+        }
+        if let Some(numbers) = value.get("counted") {
+            return Some(Wanted::Counted(Box::new(Numbers::from_json(numbers)?)));
         }
         let number = |name: &str| value.get(name).and_then(Value::as_u64);
         if let Some(site) = number("changed") {
@@ -171,6 +191,7 @@ impl Worker {
             is_leaving: AtomicBool::new(false),
             ends_by: Mutex::default(),
             stop: Mutex::default(),
+            counted: Mutex::default(),
         });
         let (watched, overseer) = (Arc::clone(&worker), Arc::clone(overseer));
         let thread = thread::Builder::new().name("sitar-line".into());
@@ -200,7 +221,7 @@ impl Worker {
             say(&format_args!("sitar: the worker {} asks for nothing known, and is ended", self.pid));
             return self.kill();
         };
-        if matches!(wanted, Wanted::Changed { .. }) {
+        if matches!(wanted, Wanted::Changed { .. } | Wanted::Counted(_)) {
             // It waits for nothing, so what hangs holds it up no more than others.
             return self.answer(number, &wanted, Arc::clone(overseer));
         }
@@ -224,6 +245,10 @@ impl Worker {
     fn answer<O: Oversee>(self: &Arc<Self>, number: u64, wanted: &Wanted, overseer: Arc<O>) {
         let answer = match wanted {
             Wanted::Successor { why } => overseer.replace(self, &handover::said(why)).into(),
+            Wanted::Counted(numbers) => {
+                self.note(numbers);
+                true.into()
+            }
             Wanted::Changed { generation, site, facts } => {
                 let has_it = self.root(*generation, *site).is_ok();
                 if has_it {
@@ -352,6 +377,39 @@ impl Worker {
         self.ask(&json!({ "do": "turn" })).is_ok_and(|answer| answer.value.as_bool() == Some(true))
     }
 
+    /// Asks for its numbers, and waits that long for them. `None`: it does not answer, or has not
+    /// lately.
+    pub(super) fn ask_numbers(&self, limit: Duration) -> Option<()> {
+        let now = Instant::now();
+        if limit.is_zero() || lock(&self.counted).silent_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        let answer = self.line.ask(&json!({ "do": "numbers" }), &[], &[], limit);
+        if answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            // Questions that are not read would fill the socket in the end.
+            let mut counted = lock(&self.counted);
+            counted.silent_until =
+                Some(Instant::now() + SILENCE.saturating_mul(1 << counted.silences.min(9)));
+            counted.silences = counted.silences.saturating_add(1);
+        }
+        self.note(&Numbers::from_json(&answer.ok()?.value)?);
+        Some(())
+    }
+
+    /// Keeps its numbers, unless later ones are known.
+    fn note(&self, numbers: &Numbers) {
+        let mut counted = lock(&self.counted);
+        (counted.silences, counted.silent_until) = (0, None);
+        if numbers.is_later_than(&counted.last) {
+            counted.last = numbers.clone();
+        }
+    }
+
+    /// Returns its numbers as far as they are known.
+    pub(super) fn numbers(&self) -> Numbers {
+        lock(&self.counted).last.clone()
+    }
+
     /// Notes that the worker is about to leave: its end is no accident, and has a limit.
     pub(super) fn is_to_leave(&self, way: Leave) {
         self.is_leaving.store(true, Ordering::SeqCst);
@@ -450,6 +508,72 @@ mod tests {
         fn ended(self: Arc<Self>, _: &Arc<Worker>, _: io::Result<ExitStatus>) {}
     }
 
+    /// A worker without a process, and the other end of its line.
+    fn worker() -> (Arc<Worker>, Channel) {
+        let (own, other) = Channel::pair().unwrap();
+        let worker = Worker {
+            line: Line::new(own),
+            pid: 0,
+            since: Instant::now(),
+            process: None,
+            roots: Mutex::default(),
+            listeners: Mutex::default(),
+            opening: AtomicUsize::new(0),
+            is_leaving: AtomicBool::new(false),
+            ends_by: Mutex::default(),
+            stop: Mutex::default(),
+            counted: Mutex::default(),
+        };
+        (Arc::new(worker), other)
+    }
+
+    fn counted(accepted: u64) -> Value {
+        let mut value = Numbers::default().to_json();
+        let (counts, ends) = (sitar_server::Counts::default(), sitar_server::Ends::default());
+        let zeros = |names: Vec<&'static str>| names.into_iter().map(|name| (name.to_owned(), 0.into()));
+        value["ends"] = Value::Object(zeros(ends.named().map(|(name, _)| name).to_vec()).collect());
+        value["counts"] = Value::Object(zeros(counts.named().map(|(name, _)| name).to_vec()).collect());
+        value["counts"]["accepted"] = accepted.into();
+        value
+    }
+
+    #[test]
+    fn the_last_numbers_of_a_worker_are_kept() {
+        let (worker, other) = worker();
+        for (told, accepted) in [(3, 3), (7, 7), (5, 7)] {
+            let message = Message {
+                value: json!({ "counted": counted(told) }),
+                blobs: Vec::new(),
+                descriptors: Vec::new(),
+            };
+            worker.attend_to(&Question { number: told, message }, &Arc::new(Notes::default()));
+            let answer = other.receive(Limits::OF_WORKER).unwrap().unwrap().value;
+            assert_eq!(answer, json!({ "answer": told, "value": true }));
+            assert_eq!(worker.numbers(), Numbers::from_json(&counted(accepted)).unwrap());
+        }
+        assert!(Wanted::read(&json!({ "counted": { "accepted": 7 } })).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_is_asked_ever_less_often() {
+        let (worker, other) = worker();
+        assert_eq!(worker.ask_numbers(Duration::ZERO), None);
+        for silences in 1..=3 {
+            let before = Instant::now();
+            assert_eq!(worker.ask_numbers(Duration::from_millis(1)), None);
+            // It was asked once, and is not asked again now.
+            assert_eq!(worker.ask_numbers(Duration::from_secs(60)), None);
+            let asked = other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap().value;
+            assert_eq!(asked, json!({ "ask": silences, "value": { "do": "numbers" } }));
+            let mut counted = lock(&worker.counted);
+            let (until, pause) = (counted.silent_until.unwrap(), Duration::from_secs(5 << (silences - 1)));
+            assert!((before + pause..=Instant::now() + pause).contains(&until), "after {silences}");
+            counted.silent_until = Some(Instant::now());
+        }
+        worker.note(&Numbers::default());
+        assert_eq!(lock(&worker.counted).silences, 0);
+    }
+
     #[test]
     fn changes_of_its_own_sites_are_noted_while_all_that_it_has_opened_hangs() {
         let (own, other) = Channel::pair().unwrap();
@@ -464,6 +588,7 @@ mod tests {
             is_leaving: AtomicBool::new(false),
             ends_by: Mutex::default(),
             stop: Mutex::default(),
+            counted: Mutex::default(),
         });
         let notes = Arc::new(Notes::default());
         // The second site is a redirect, and a third is not there, nor is another configuration.

@@ -11,6 +11,7 @@ mod check;
 mod child;
 mod client_cas;
 mod logs;
+mod numbers;
 mod packing;
 mod reload;
 mod renewal;
@@ -36,15 +37,17 @@ use self::certificates::{Certificates, Purpose};
 pub(crate) use self::check::check;
 use self::child::{Leave, Program, Worker, lock};
 use self::logs::Reopening;
+use self::numbers::{Exported, Sockets};
 use self::packing::Packing;
 use self::reload::Reloads;
 use self::renewal::Renewed;
 pub(crate) use self::status::site_name;
-use self::upgrade::Inherited;
+use self::upgrade::{Inherited, Takes};
 use crate::admin::{self, Admin, Leaver};
 use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
 use crate::handover::{Files, Found, Opened, Running, SiteFacts, User, in_order};
+use crate::metrics::Metrics;
 use crate::serve::attempt::Machine;
 use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
 use crate::settings::{ConfigFile, Settings, Tls};
@@ -70,6 +73,7 @@ pub(crate) struct Supervisor {
     admin_socket: OnceLock<OwnedFd>,
     /// Lets another process serve the admin socket.
     leaver: Mutex<Option<Leaver>>,
+    metrics: Exported,
     /// How often it was told to stop.
     stops: AtomicU8,
     /// Held while a change is made, so that status says what is served. Nothing is read or opened
@@ -168,6 +172,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         program: Program::of_this_process(),
         admin_socket: OnceLock::new(),
         leaver: Mutex::default(),
+        metrics: Exported::new(),
         stops: AtomicU8::new(0),
         live: Mutex::new(Live {
             config,
@@ -197,24 +202,27 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         packing: Packing::default(),
         reopening: Reopening::default(),
     });
-    let mut admin = supervisor.begin(read.found, inherited.as_deref_mut())?;
+    let Sockets { mut admin, metrics } = supervisor.begin(read.found, inherited.as_deref_mut())?;
     let control = Arc::clone(&supervisor.live().watcher);
     supervisor.watch(read.sources, control)?;
     let reloads = Reloads::start(&supervisor)?;
     if let Some(inherited) = &inherited {
-        if let Err(error) = inherited.wait_for_go(admin.is_some()) {
+        let takes = Takes { admin: admin.is_some(), metrics: metrics.is_some() };
+        if let Err(error) = inherited.wait_for_go(takes) {
             supervisor.stops.fetch_add(1, Ordering::SeqCst);
             supervisor.have_all(Leave::Stop);
             supervisor.wait();
             return Err(error);
         }
         admin.iter_mut().for_each(Admin::own);
+        metrics.iter().for_each(Metrics::own);
         inherited.bound.iter().for_each(Bound::own);
         let live = supervisor.live();
         Bound::close_all_but(&inherited.bound, &live.bound);
         live.bound.iter().for_each(Bound::set_mode);
     }
     let serving = admin.map(|admin| supervisor.serve_admin(admin, reloads.clone())).transpose()?;
+    let exporting = metrics.map(|metrics| supervisor.serve_metrics(metrics)).transpose()?;
     if let Some(inherited) = &inherited {
         inherited.gone();
     }
@@ -236,7 +244,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.packing.end();
     supervisor.packing.wait_for_end(Duration::from_secs(1));
     obeying.end();
-    drop(serving);
+    drop((serving, exporting));
     Ok(())
 }
 
@@ -266,25 +274,25 @@ impl Supervisor {
     }
 
     /// Starts the first worker. `found` is what keeps certificates from being served. Returns the
-    /// admin socket.
+    /// sockets on which this process is asked.
     fn begin(
         self: &Arc<Self>,
         mut found: Vec<Found>,
         inherited: Option<&mut Inherited>,
-    ) -> Result<Option<Admin>, Error> {
+    ) -> Result<Sockets, Error> {
         let live = self.live().clone();
         let worker = self.new_worker()?;
         let files = Files::open(&live.config);
         found.extend(log::open::problems(&live.config, &files.logs).into_iter().map(Found::of_all));
         let opened = worker.open(&live.config, &live.opening(self.shards, files));
-        let admin = opened.and_then(|opened| self.begin_with(&worker, opened, found, inherited));
-        if admin.is_err() {
+        let asked = opened.and_then(|opened| self.begin_with(&worker, opened, found, inherited));
+        if asked.is_err() {
             // What it says goes first.
             worker.leave(Leave::Stop);
             worker.kill();
             self.wait_for_workers();
         }
-        admin
+        asked
     }
 
     fn begin_with(
@@ -292,8 +300,8 @@ impl Supervisor {
         worker: &Arc<Worker>,
         opened: Opened,
         mut found: Vec<Found>,
-        inherited: Option<&mut Inherited>,
-    ) -> Result<Option<Admin>, Error> {
+        mut inherited: Option<&mut Inherited>,
+    ) -> Result<Sockets, Error> {
         let refused = |problems: Vec<Problem>| config::refused(&problems);
         let mut next = self.live().clone();
         match opened {
@@ -312,7 +320,7 @@ impl Supervisor {
         let bound = bound::bind(&next.config, &self.passed, self.shards, &next.bound, &mut number)
             .map_err(refused)?;
         (next.bound, next.last_number) = (bound, number);
-        let passed = inherited.and_then(|inherited| inherited.admin.take());
+        let passed = inherited.as_mut().and_then(|inherited| inherited.admin.take());
         let admin = match (next.config.admin_socket.as_deref(), passed) {
             (Some(path), Some(socket)) if Admin::is_at(path, &socket) => {
                 Some(Admin::take_over(path, socket)?)
@@ -320,10 +328,11 @@ impl Supervisor {
             (Some(path), _) => Some(Admin::bind(path)?),
             (None, _) => None,
         };
+        let metrics = numbers::bind(&mut next, inherited)?;
         next.running = worker.serve(next.generation, &next.bound)?;
         *self.live() = next;
         self.set_worker(worker);
-        Ok(admin)
+        Ok(Sockets { admin, metrics })
     }
 
     fn report(&self, notes: &[String]) -> String {

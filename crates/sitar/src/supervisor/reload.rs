@@ -134,6 +134,12 @@ impl Supervisor {
                     .hint("leave it as it is, or start sitar again"),
             ]);
         }
+        if config.admin_listen != before.config.admin_listen {
+            return Err(vec![
+                Error::new("the address of the numbers cannot be changed while they are served")
+                    .hint("leave the key listen of [admin] as it is, or start sitar again"),
+            ]);
+        }
         let user = user::of_worker(config.user.as_deref()).map_err(one)?;
         let mut read = certificates::read(&config, &Purpose::Reload(&before));
         read.found.extend(cache::problems(&config));

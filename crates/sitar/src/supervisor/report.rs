@@ -74,6 +74,9 @@ pub(super) fn text(facts: &Facts<'_>) -> String {
     if let Some(socket) = &facts.config.admin_socket {
         line("admin", &printable(socket));
     }
+    if let Some(listen) = &facts.config.admin_listen {
+        line("metrics", &listen.to_string());
+    }
     for warning in facts.warnings.iter().take(WARNINGS_MAX) {
         line("warning", &Printable(warning).to_string());
     }

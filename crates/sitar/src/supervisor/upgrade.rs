@@ -46,6 +46,15 @@ pub(super) struct Inherited {
     pub(super) passed: Passed,
     /// The admin socket, if there is one.
     pub(super) admin: Option<OwnedFd>,
+    /// That of the numbers.
+    pub(super) metrics: Option<OwnedFd>,
+}
+
+/// The sockets that a process takes over, beside those of listeners.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Takes {
+    pub(super) admin: bool,
+    pub(super) metrics: bool,
 }
 
 impl Inherited {
@@ -84,8 +93,13 @@ impl Inherited {
             true => Some(descriptors.next()?),
             false => None,
         };
+        // An older program has none.
+        let metrics = match value.get("metrics").and_then(Value::as_bool) {
+            Some(true) => Some(descriptors.next()?),
+            _ => None,
+        };
         let (shards, passed) = (NonZeroU16::new(shards)?, Passed::of_another(passed));
-        Some(Inherited { channel, shards, bound, passed, admin })
+        Some(Inherited { channel, shards, bound, passed, admin, metrics })
     }
 
     /// Says that this process cannot serve.
@@ -93,14 +107,14 @@ impl Inherited {
         let _ = self.channel.send(&json!({ "refused": why.to_json() }), &[], &[]);
     }
 
-    /// Says that this process serves, and waits for the word of the one before. `has_admin`: it
-    /// takes the admin socket over.
+    /// Says that this process serves and what it takes over, and waits for the word of the one
+    /// before.
     ///
     /// # Errors
     /// That serves on.
-    pub(super) fn wait_for_go(&self, has_admin: bool) -> Result<(), Error> {
+    pub(super) fn wait_for_go(&self, takes: Takes) -> Result<(), Error> {
         let version = env!("CARGO_PKG_VERSION");
-        let word = json!({ "version": version, "admin": has_admin });
+        let word = json!({ "version": version, "admin": takes.admin, "metrics": takes.metrics });
         self.channel.send(&word, &[], &[]).map_err(broken)?;
         match self.channel.receive(Limits::OF_SUPERVISOR).map_err(broken)? {
             Some(message) if message.value.get("go").is_some() => Ok(()),
@@ -197,11 +211,11 @@ impl Supervisor {
         let until = Instant::now() + limit;
         let pid = successor.begin(until)?;
         self.hand_over(&successor.channel)?;
-        let (version, has_admin) = successor.version(until)?;
+        let (version, takes) = successor.version(until)?;
         successor.go()?;
         successor.is_done = true;
         self.manager.main_pid(pid);
-        self.leave(has_admin);
+        self.leave(takes);
         // It waits for that, and needs nothing of it.
         let _ = successor.channel.send(&json!({ "left": true }), &[], &[]);
         Ok(Upgraded { version, pid })
@@ -220,19 +234,24 @@ impl Supervisor {
             "bound": bound.collect::<Vec<Value>>(),
             "passed": passed.collect::<Vec<_>>(),
             "admin": self.admin_socket.get().is_some(),
+            "metrics": self.metrics.socket().is_some(),
         });
         let sockets: Vec<Arc<Vec<OwnedFd>>> = live.bound.iter().map(Bound::sockets).collect();
         let sockets = sockets.iter().flat_map(|each| each.iter());
         let all = sockets.chain(self.passed.iter().map(|(_, fd)| fd)).chain(self.admin_socket.get());
+        let all = all.chain(self.metrics.socket());
         let descriptors: Vec<BorrowedFd<'_>> = all.map(|fd| fd.as_fd()).collect();
         channel.give_up_after(GOING).map_err(failed)?;
         channel.send(&value, &[], &descriptors).map_err(failed)
     }
 
-    /// Lets every worker drain: another program serves. `has_admin`: it has the admin socket, too.
-    fn leave(&self, has_admin: bool) {
-        if let Some(leaver) = lock(&self.leaver).take().filter(|_| has_admin) {
+    /// Lets every worker drain: another program serves, and has taken these sockets over.
+    fn leave(&self, takes: Takes) {
+        if let Some(leaver) = lock(&self.leaver).take().filter(|_| takes.admin) {
             leaver.leave();
+        }
+        if takes.metrics {
+            self.metrics.leave();
         }
         self.stops.fetch_add(1, Ordering::SeqCst);
         // The successor packs, in the same cache.
@@ -272,11 +291,12 @@ impl Successor {
         Ok(pid)
     }
 
-    /// Waits until it serves. Returns its version, and whether it takes the admin socket over.
-    fn version(&mut self, until: Instant) -> Result<(String, bool), Error> {
+    /// Waits until it serves. Returns its version, and what it takes over.
+    fn version(&mut self, until: Instant) -> Result<(String, Takes), Error> {
         let value = self.word(until)?;
         let version = value.get("version").and_then(Value::as_str).ok_or_else(not_ours)?;
-        Ok((version.to_owned(), value.get("admin").and_then(Value::as_bool).unwrap_or_default()))
+        let takes = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
+        Ok((version.to_owned(), Takes { admin: takes("admin"), metrics: takes("metrics") }))
     }
 
     /// Lets it go ahead.

@@ -320,6 +320,8 @@ impl Oversee for Supervisor {
         {
             let mut workers = lock(&self.workers);
             workers.retain(|other| !Arc::ptr_eq(other, worker));
+            // Together: those who add up all workers count this one once.
+            self.metrics.keep(worker);
         }
         let is_serving = self.take_worker(worker);
         if is_serving && !self.is_stopping() && !worker.is_leaving.load(Ordering::SeqCst) {

@@ -89,6 +89,7 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     let counts = worker.wait();
     process.ended();
     process.end_logs();
+    process.tell_counted(&worker);
     say(&format_args!("sitar: {}", totals(counts)));
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::config::{self, AccessConfig, Config, Place, SiteConfig, SiteContent};
 use crate::error::{Error, printable};
 use crate::handover::{Found, Part, SiteFacts, SiteFiles, SiteKind};
 use crate::log::Plan;
+use crate::supervisor::site_name;
 use crate::watch::{Attached, Opener, SourceId, Sources, Warning};
 
 /// The sites of a configuration, open.
@@ -226,6 +227,7 @@ fn host(
     // As a client asks for an address of IPv6.
     let name = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
     Ok(Host {
+        label: site_name(site).into(),
         // A site alone answers to every name.
         is_default: site.is_default || (is_alone && site.hosts.is_empty()),
         canonical: site.canonical.as_ref().map(name),

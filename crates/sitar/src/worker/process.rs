@@ -23,6 +23,7 @@ use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
 use crate::handover::{self, Found, Opened, Opening, SiteFacts, SiteFiles, not_understood};
 use crate::log::{LogNumbers, Logs};
+use crate::metrics::Numbers;
 use crate::sandbox::Entered;
 use crate::serve::stop::Telling;
 use crate::serve::{say, seconds};
@@ -173,6 +174,9 @@ impl Process {
                 Value::Null
             }
             "status" => self.status(),
+            "numbers" => {
+                self.worker.get().map_or(Value::Null, |worker| Numbers::of(&worker.numbers()).to_json())
+            }
             "turn" => self.worker.get().is_some_and(|worker| worker.turns(TURNING)).into(),
             _ => Value::Null,
         }
@@ -261,6 +265,12 @@ impl Process {
     pub(super) fn tell_changed(&self, generation: u64, site: usize, facts: &SiteFacts) {
         // It makes encodings of what has changed; without an answer there are none.
         let value = json!({ "changed": site, "generation": generation, "facts": facts.to_json() });
+        let _ = self.line.ask(&value, &[], &[], TURNING);
+    }
+
+    /// Tells the supervisor, if there is one, what this worker has counted until its end.
+    pub(super) fn tell_counted(&self, worker: &Worker) {
+        let value = json!({ "counted": Numbers::of(&worker.numbers()).to_json() });
         let _ = self.line.ask(&value, &[], &[], TURNING);
     }
 

@@ -78,6 +78,7 @@ fn every_key_has_its_effect() {
     let style = Style { format: Format::Combined, addresses: Addresses::Truncated, sample };
     assert_eq!(config.log.style, style);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
+    assert_eq!(config.admin_listen, Some(Endpoint::Tcp("127.0.0.1:9464".parse().unwrap())));
     let pages = Pages { error: Some(at("500.html")), unavailable: Some(at("503.html")) };
     assert_eq!(config.pages, pages);
 
@@ -183,6 +184,18 @@ fn every_key_of_the_definitions_is_in_the_full_configuration() {
 }
 
 #[test]
+fn the_numbers_are_served_on_an_address_or_a_socket() {
+    let read = |listen: &str| {
+        let text = format!("[[site]]\nroot = \"public\"\n[admin]\nlisten = \"{listen}\"\n");
+        read_text(&text).admin_listen.unwrap()
+    };
+    assert_eq!(read("[::1]:0"), Endpoint::Tcp("[::1]:0".parse().unwrap()));
+    assert_eq!(read("unix:/run/metrics.sock"), Endpoint::Unix("/run/metrics.sock".into()));
+    let Endpoint::Unix(path) = read("unix:metrics.sock") else { panic!() };
+    assert!(path.is_absolute() && path.ends_with("metrics.sock"), "{path:?}");
+}
+
+#[test]
 fn one_site_needs_nothing_but_its_root() {
     let config = read_text("[[site]]\nroot = \"public\"\n");
     assert_eq!(config.settings, crate::settings::merge::merge(&[]).unwrap().settings);
@@ -192,6 +205,7 @@ fn one_site_needs_nothing_but_its_root() {
     assert_eq!(config.compression, Compression { is_on: true, cache: None, size: 1024 });
     assert_eq!((config.log.target.target, config.log.style), (Target::Off, Style::default()));
     assert_eq!(config.admin_socket, None);
+    assert_eq!(config.admin_listen, None);
     let [listener] = &config.listeners[..] else { panic!() };
     assert_eq!(
         (&listener.addresses[..], listener.role),

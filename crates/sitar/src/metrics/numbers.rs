@@ -11,8 +11,8 @@ use sitar_server::{CountedMethod, Counts, Ends, HttpVersion, WorkerNumbers};
 const DETAILED_MAX: usize = 128;
 /// Sites of a sum. With more, those are dropped that the last worker does not have.
 const SITES_MAX: usize = 4097;
-/// The most characters of a site's name.
-const NAME_MAX: usize = 256;
+/// The most characters of a site's name, which may be a path.
+const NAME_MAX: usize = 4096;
 
 /// A method and a version of HTTP by their places; `None`: they are not told apart.
 pub(super) type Kind = Option<(CountedMethod, HttpVersion)>;

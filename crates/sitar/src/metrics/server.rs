@@ -55,6 +55,7 @@ const TOO_SLOW: Rejection =
 pub(crate) struct Metrics {
     socket: OwnedFd,
     place: Option<Place>,
+    is_inherited: bool,
 }
 
 impl Metrics {
@@ -70,7 +71,7 @@ impl Metrics {
                 (socket, Some(place))
             }
         };
-        Ok(Metrics { socket, place })
+        Ok(Metrics { socket, place, is_inherited: false })
     }
 
     /// Takes over a socket on which another process listens for this endpoint. A file stays that
@@ -81,7 +82,7 @@ impl Metrics {
             Endpoint::Tcp(address) => {
                 let bound = SocketAddr::try_from(bound).ok()?;
                 let is_there = bound.ip() == address.ip() && [0, bound.port()].contains(&address.port());
-                is_there.then_some(Metrics { socket, place: None })
+                is_there.then_some(Metrics { socket, place: None, is_inherited: true })
             }
             Endpoint::Unix(path) | Endpoint::Passed(path) => {
                 let bound = rustix::net::SocketAddrUnix::try_from(bound).ok()?;
@@ -90,9 +91,14 @@ impl Metrics {
                 }
                 let place = unix_socket::of_listening(Purpose::Metrics, path).ok()?;
                 place.leave();
-                Some(Metrics { socket, place: Some(place) })
+                Some(Metrics { socket, place: Some(place), is_inherited: true })
             }
         }
+    }
+
+    /// Whether it was another process's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.is_inherited
     }
 
     /// Has the file removed at the end: the other process is about to go.
@@ -222,6 +228,12 @@ pub(crate) struct Leaver(Arc<Shared>);
 impl Leaver {
     pub(crate) fn leave(&self) {
         self.0.leaves.store(true, Ordering::SeqCst);
+        self.0.wake();
+    }
+
+    /// Accepts no more, where no other process does. A file is removed.
+    pub(crate) fn end(&self) {
+        self.0.stops.store(true, Ordering::SeqCst);
         self.0.wake();
     }
 }

@@ -126,6 +126,22 @@ fn numbers_as_text_of_prometheus() {
 }
 
 #[test]
+fn the_page_lists_what_is_shown() {
+    let page = include_str!("../../../../docs/metrics.md");
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let (name, kind) = (cells.next()?.strip_suffix('`')?, cells.next()?);
+        (!name.starts_with('/')).then(|| format!("# TYPE {name} {kind}"))
+    });
+    let text = text(&facts(), Format::Prometheus);
+    let mut shown: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let mut listed: Vec<String> = rows.collect();
+    shown.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(shown, listed);
+}
+
+#[test]
 fn numbers_as_openmetrics() {
     let text = text(&Facts { is_up: false, is_uring: false, ..facts() }, Format::OpenMetrics);
     for line in [
@@ -178,11 +194,11 @@ fn a_worker_that_tells_anything_is_not_believed() {
     value["counts"]["forged{} 1\n"] = json!(1);
     value["sites"] = (0..5000).map(|number| json!([format!("{number}"), 0, []])).collect();
     value["sites"][0] =
-        json!(["x".repeat(1000), 1, [[299, 1], [200, 1, 3, 0], [200, 1, 0, 9], ["x"], [200, 5]]]);
+        json!(["x".repeat(5000), 1, [[299, 1], [200, 1, 3, 0], [200, 1, 0, 9], ["x"], [200, 5]]]);
     let read = Numbers::from_json(&value).unwrap();
     assert_eq!(read.counts, Numbers::of(&worker()).counts);
     assert_eq!(read.sites.len(), 4097);
-    let site = &read.sites[&"x".repeat(256)];
+    let site = &read.sites[&"x".repeat(4096)];
     assert_eq!(site.answers.iter().collect::<Vec<_>>(), [(&(200, None), &5)]);
     // Sums have an end.
     let mut sum = read.clone();
@@ -358,6 +374,7 @@ fn a_socket_that_is_left_to_another_process_keeps_its_file() {
     let socket = first.socket().unwrap();
     let serving = first.serve(handler).unwrap();
     let second = Metrics::take_over(&endpoint, socket.try_clone().unwrap()).unwrap();
+    assert!(second.is_inherited());
     assert!(Metrics::take_over(&Endpoint::Unix(folder.path().join("other")), socket).is_none());
     serving.leaver().leave();
     drop(serving);
@@ -369,8 +386,18 @@ fn a_socket_that_is_left_to_another_process_keeps_its_file() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    serving.leaver().end();
+    eventually_gone(&path);
     drop(serving);
-    assert!(!path.exists());
+}
+
+/// Waits until a file is gone.
+fn eventually_gone(path: &std::path::Path) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while path.exists() {
+        assert!(std::time::Instant::now() < until, "{} is still there", path.display());
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 #[test]

@@ -207,7 +207,8 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.watch(read.sources, control)?;
     let reloads = Reloads::start(&supervisor)?;
     if let Some(inherited) = &inherited {
-        let takes = Takes { admin: admin.is_some(), metrics: metrics.is_some() };
+        let takes =
+            Takes { admin: admin.is_some(), metrics: metrics.as_ref().is_some_and(Metrics::is_inherited) };
         if let Err(error) = inherited.wait_for_go(takes) {
             supervisor.stops.fetch_add(1, Ordering::SeqCst);
             supervisor.have_all(Leave::Stop);

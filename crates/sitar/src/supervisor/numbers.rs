@@ -54,10 +54,12 @@ impl Exported {
         self.socket.get()
     }
 
-    /// Leaves the socket to another process.
-    pub(super) fn leave(&self) {
-        if let Some(leaver) = lock(&self.leaver).take() {
-            leaver.leave();
+    /// Ends with the numbers, because another process serves. `is_taken`: on this socket, too.
+    pub(super) fn leave(&self, is_taken: bool) {
+        match lock(&self.leaver).take() {
+            Some(leaver) if is_taken => leaver.leave(),
+            Some(leaver) => leaver.end(),
+            None => {}
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Inherited {
     pub(super) metrics: Option<OwnedFd>,
 }
 
-/// The sockets that a process takes over, beside those of listeners.
+/// Whether a process takes over the sockets on which the one before is asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Takes {
     pub(super) admin: bool,
@@ -250,9 +250,7 @@ impl Supervisor {
         if let Some(leaver) = lock(&self.leaver).take().filter(|_| takes.admin) {
             leaver.leave();
         }
-        if takes.metrics {
-            self.metrics.leave();
-        }
+        self.metrics.leave(takes.metrics);
         self.stops.fetch_add(1, Ordering::SeqCst);
         // The successor packs, in the same cache.
         self.packing.end();

@@ -293,6 +293,21 @@ fn a_reload_and_the_end_of_a_worker_do_not_take_back_what_was_counted() {
 }
 
 #[test]
+fn the_release_of_a_site_is_the_one_that_is_served() {
+    let service = start("");
+    let release = || {
+        let shown = of(&service, "sitar_site_info");
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        shown.into_iter().next()
+    };
+    let first = release();
+    assert_eq!(release(), first);
+    service.place.write("site/another.txt", "another");
+    // Nothing else has asked what is served.
+    eventually("another release", || release() != first);
+}
+
+#[test]
 fn a_worker_that_leaves_tells_what_it_has_counted() {
     let service = start("");
     for _ in 0..3 {

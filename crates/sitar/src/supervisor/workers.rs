@@ -313,6 +313,13 @@ impl Oversee for Supervisor {
     }
 
     fn changed(&self, generation: u64, site: usize, facts: SiteFacts) {
+        {
+            let mut live = self.live();
+            let is_current = live.generation == generation;
+            if let Some(known) = live.sites.get_mut(site).filter(|_| is_current) {
+                known.clone_from(&facts);
+            }
+        }
         self.packing.note(generation, site, facts);
     }
 

@@ -259,7 +259,7 @@ fn a_file_that_was_removed_is_there_again_after_the_signal() {
     });
     let said = server.said();
     let expected = format!(
-        "sitar: cannot open the access log {}: Is a directory (os error 21); it is written as before",
+        "sitar: cannot open the access log {}: Is a directory (os error 21); workers keep what they have",
         place.path("log/a").display()
     );
     assert!(said.contains(&expected), "{said}");

@@ -93,6 +93,11 @@ impl Config {
             || self.listeners.iter().any(|listener| !listener.proxies.is_empty())
     }
 
+    /// Returns the number of sites and access logs, which have descriptors of their own.
+    pub(crate) fn opened(&self) -> usize {
+        self.sites.len() + self.log.targets(&self.sites).len()
+    }
+
     /// Returns whether an access log goes to standard output.
     pub(crate) fn logs_to_stdout(&self) -> bool {
         self.log.targets(&self.sites).iter().any(|one| one.target == Target::Stdout)

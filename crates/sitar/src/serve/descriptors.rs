@@ -44,7 +44,8 @@ pub(crate) struct Needs {
     pub(crate) shards: u16,
     /// Listening sockets of each shard.
     pub(crate) addresses: usize,
-    /// Sites that are open: a descriptor each, and another one while all are opened again.
+    /// Sites and access logs that are open: a descriptor each, and another one while all are opened
+    /// again.
     pub(crate) sites: usize,
     /// Connections are descriptors of the process, as with epoll.
     pub(crate) shared: bool,

@@ -34,7 +34,7 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Vec<Problem>> {
     let mut problems = in_order(found);
     problems.extend(log::open::check(config));
     problems.extend(bound::try_addresses(config).err().unwrap_or_default());
-    let machine = Machine::of_this_process(&config.settings, addresses(config), config.sites.len());
+    let machine = Machine::of_this_process(&config.settings, addresses(config), config.opened());
     match machine.telling_peers(config.needs_peers()).receiving(config.passed()).choose() {
         Ok(mode) => told.extend(mode.note),
         Err(error) => problems.push(config::problem(&whole, &error)),

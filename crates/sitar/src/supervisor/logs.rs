@@ -55,7 +55,7 @@ impl Supervisor {
                 Ok(fd) => opened.push((&target.target, fd)),
                 Err(error) => {
                     let why = open::refusal(&target.target, &error).sentence();
-                    say(&format_args!("sitar: {why}; it is written as before"));
+                    say(&format_args!("sitar: {why}; workers keep what they have"));
                 }
             }
         }

@@ -85,7 +85,7 @@ impl Pending {
 }
 
 fn machine(config: &Config, shards: u16) -> Machine<'_> {
-    let machine = Machine::with_shards(&config.settings, shards, addresses(config), config.sites.len());
+    let machine = Machine::with_shards(&config.settings, shards, addresses(config), config.opened());
     machine.telling_peers(config.needs_peers()).receiving(config.passed())
 }
 

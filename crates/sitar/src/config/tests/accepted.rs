@@ -77,6 +77,8 @@ fn every_key_has_its_effect() {
     let sample = Sample([0, 10, 20, 2, 1]);
     let style = Style { format: Format::Combined, addresses: Addresses::Truncated, sample };
     assert_eq!(config.log.style, style);
+    // Six sites, and two logs.
+    assert_eq!(config.opened(), 8);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
     assert_eq!(config.admin_listen, Some(Endpoint::Tcp("127.0.0.1:9464".parse().unwrap())));
     let pages = Pages { error: Some(at("500.html")), unavailable: Some(at("503.html")) };

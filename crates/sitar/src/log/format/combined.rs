@@ -5,7 +5,7 @@ use std::time::Duration;
 use sitar_http::date;
 use sitar_server::Record;
 
-use super::{Addresses, client, decimal, hexadecimal, peer, version};
+use super::{Addresses, client, decimal, first_special, hexadecimal, peer, version};
 
 /// Appends a line. `is_combined`: with Referer and User-Agent.
 pub(super) fn write(
@@ -74,9 +74,8 @@ fn value(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Appends bytes; those that could end the value or the line, or are no ASCII, as `\xHH`.
 fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
-    let is_special = |byte: &u8| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\');
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(is_special) {
+    while let Some(at) = first_special(rest) {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain);
         if let [byte, after @ ..] = special {

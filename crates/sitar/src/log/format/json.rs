@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sitar_server::{HttpVersion, Record};
 
-use super::{Addresses, client, decimal, hexadecimal, peer, seconds, version};
+use super::{Addresses, client, decimal, first_special, hexadecimal, peer, seconds, version};
 
 /// Appends an object and a line feed.
 pub(super) fn write(addresses: Addresses, record: &Record<'_>, time: Duration, out: &mut Vec<u8>) {
@@ -88,40 +88,50 @@ fn tls(record: &Record<'_>, out: &mut Vec<u8>) {
 /// Others that a terminal or a reader of lines obeys are escaped as well: DEL, the C1 controls,
 /// the separators of lines and paragraphs, and those that change the direction of a text.
 fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
-    let is_special = |byte: &u8| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\');
-    let Some(at) = bytes.iter().position(is_special) else { return out.extend_from_slice(bytes) };
+    let Some(at) = first_special(bytes) else { return out.extend_from_slice(bytes) };
     let (plain, rest) = bytes.split_at(at);
     out.extend_from_slice(plain);
     for chunk in rest.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            one(character, out);
+        let (valid, mut from) = (chunk.valid(), 0);
+        for (at, character) in valid.char_indices().filter(|(_, character)| is_escaped(*character)) {
+            out.extend_from_slice(valid.get(from..at).unwrap_or_default().as_bytes());
+            escape(character, out);
+            from = at + character.len_utf8();
         }
+        out.extend_from_slice(valid.get(from..).unwrap_or_default().as_bytes());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice(b"\\ufffd");
         }
     }
 }
 
-fn one(character: char, out: &mut Vec<u8>) {
+fn is_escaped(character: char) -> bool {
+    matches!(
+        character,
+        '"' | '\\'
+            | '\0'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// Appends the escape of a character, which has four digits at most.
+fn escape(character: char, out: &mut Vec<u8>) {
     match character {
         '"' => out.extend_from_slice(b"\\\""),
         '\\' => out.extend_from_slice(b"\\\\"),
         '\n' => out.extend_from_slice(b"\\n"),
         '\r' => out.extend_from_slice(b"\\r"),
         '\t' => out.extend_from_slice(b"\\t"),
-        // All of these have four digits at most.
-        '\0'..='\u{1f}'
-        | '\u{7f}'..='\u{9f}'
-        | '\u{61c}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => {
+        _ => {
             out.extend_from_slice(b"\\u");
             for byte in (character as u32 as u16).to_be_bytes() {
                 out.extend_from_slice(&hexadecimal(byte));
             }
         }
-        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }

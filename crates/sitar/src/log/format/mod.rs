@@ -132,6 +132,12 @@ fn version(version: HttpVersion) -> &'static [u8] {
     }
 }
 
+/// Returns the place of the first byte that is not written as it is: a quote, a backslash, or none
+/// of the characters of ASCII that can be seen.
+fn first_special(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))
+}
+
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Returns the two digits of a byte in hexadecimal, in capitals as nginx writes them.

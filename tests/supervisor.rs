@@ -6,6 +6,7 @@ mod clients;
 mod crashes;
 mod ends;
 mod metrics;
+mod logs;
 mod passed;
 mod place;
 mod proxies;

@@ -1,0 +1,74 @@
+//! The access log over an upgrade, and by the worker of another user.
+
+use super::place::{NAME, Place};
+use crate::common::{eventually, signal, skip};
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+#[test]
+fn no_record_is_lost_over_an_upgrade() {
+    let place = Place::new();
+    place.configure("[log]\naccess = \"./a.log\"\nformat = \"common\"\n");
+    let service = place.start();
+    let (asked, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let more = || {
+        let then = asked.load(Ordering::Relaxed);
+        eventually("more answers", || asked.load(Ordering::Relaxed) >= then + 20);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        more();
+        service.run(&["upgrade"]).ok();
+        more();
+        eventually("the end of the old processes", || service.place.processes().len() == 2);
+        // The successor obeys the signal.
+        fs::rename(service.place.path("a.log"), service.place.path("b.log")).unwrap();
+        signal(service.supervisor(), Signal::USR1);
+        eventually("the file again", || service.place.path("a.log").exists());
+        more();
+        stop.store(true, Ordering::Relaxed);
+    });
+    let asked = asked.into_inner();
+    let lines = || {
+        let all = ["a.log", "b.log"].map(|name| fs::read_to_string(service.place.path(name)).unwrap());
+        all.concat().lines().filter(|line| line.contains("\"GET /name.txt HTTP/")).count()
+    };
+    eventually("each record", || lines() >= asked);
+    assert_eq!(lines(), asked);
+}
+
+#[test]
+fn a_worker_of_another_user_writes_a_file_that_it_could_not_open() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can have a worker become another user");
+    }
+    let place = Place::new();
+    // What lies in a directory is read as that user.
+    fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    place.configure("[log]\naccess = \"./a.log\"\n");
+    let text = fs::read_to_string(place.path("sitar.toml")).unwrap();
+    place.write("sitar.toml", text.replace("[server]\n", "[server]\nuser = \"nobody\"\n"));
+    let service = place.start();
+    let log = service.place.path("a.log");
+    for turn in 1..=2 {
+        // What is asked for before the worker has the new file is in the old one.
+        eventually("a record", || {
+            assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+            fs::metadata(&log).unwrap().len() > 0
+        });
+        let file = fs::metadata(&log).unwrap();
+        assert_eq!((file.uid(), file.mode() & 0o137), (0, 0), "turn {turn}");
+        let worker = service.worker().unwrap();
+        assert_ne!(fs::metadata(format!("/proc/{worker}/task")).unwrap().uid(), 0);
+        fs::remove_file(&log).unwrap();
+        signal(service.supervisor(), Signal::USR1);
+        eventually("the file again", || log.exists());
+    }
+}

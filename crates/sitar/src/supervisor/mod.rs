@@ -17,6 +17,7 @@ mod reload;
 mod renewal;
 mod report;
 mod status;
+mod stops;
 mod upgrade;
 mod user;
 mod workers;
@@ -24,7 +25,6 @@ mod workers;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
@@ -49,7 +49,7 @@ use crate::error::Error;
 use crate::handover::{Files, Found, Opened, Running, SiteFacts, User, in_order};
 use crate::metrics::Metrics;
 use crate::serve::attempt::Machine;
-use crate::serve::{cannot_start_a_thread, orphans, say, signals, tell_polling};
+use crate::serve::{cannot_start_a_thread, orphans, say, signals};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, SourceId, Sources, Warning, Watcher};
@@ -410,59 +410,6 @@ impl Supervisor {
         };
         let thread = thread::Builder::new().name("sitar-watchdog".into()).spawn(feed);
         thread.map(drop).map_err(cannot_start_a_thread)
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stops.load(Ordering::SeqCst) > 0
-    }
-
-    /// Accepts no more, and ends when the connections have ended by themselves.
-    fn drain(&self) {
-        self.stops.fetch_add(1, Ordering::SeqCst);
-        // Not "stopping", for which systemd has a limit of its own.
-        self.manager.status("draining");
-        self.live().close();
-        self.packing.end();
-        self.have_all(Leave::Drain);
-    }
-
-    /// Stops all workers; a second time at once.
-    fn stop(&self) {
-        self.stops.fetch_add(1, Ordering::SeqCst);
-        self.manager.stopping();
-        self.packing.end();
-        let mut live = self.live();
-        // Or clients would wait there for an answer that nothing gives.
-        live.close();
-        if let (Some(worker), true, true) =
-            (&live.worker, live.running.is_polled, self.stops.load(Ordering::SeqCst) == 1)
-        {
-            // Now, while the polling threads are there to be asked.
-            tell_polling(Path::new(&format!("/proc/{}/task", worker.pid)), self.at);
-        }
-        drop(live);
-        self.have_all(Leave::Stop);
-    }
-
-    /// Has every worker leave. One that does not answer holds up no other.
-    fn have_all(&self, way: Leave) {
-        let workers = lock(&self.workers).clone();
-        for worker in workers {
-            worker.is_to_leave(way);
-            let own = Arc::clone(&worker);
-            let told = thread::Builder::new().name("sitar-tell".into()).spawn(move || own.leave(way));
-            if told.is_err() {
-                worker.leave(way);
-            }
-        }
-        self.notify();
-    }
-
-    /// Has the one who [waits](Supervisor::wait) look again.
-    fn notify(&self) {
-        // Not between its look and its sleep.
-        let _workers = lock(&self.workers);
-        self.has_ended.notify_all();
     }
 }
 

@@ -294,7 +294,12 @@ fn a_reload_and_the_end_of_a_worker_do_not_take_back_what_was_counted() {
 
 #[test]
 fn the_release_of_a_site_is_the_one_that_is_served() {
-    let service = start("");
+    let place = Place::new();
+    configure(&place, "");
+    // What packs a site asks for its version.
+    let text = std::fs::read_to_string(place.path("sitar.toml")).unwrap();
+    place.write("sitar.toml", text.replace("[server]\n", "[server]\ncompress = false\n"));
+    let service = place.start();
     let release = || {
         let shown = of(&service, "sitar_site_info");
         assert_eq!(shown.len(), 1, "{shown:?}");

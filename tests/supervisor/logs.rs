@@ -45,6 +45,26 @@ fn no_record_is_lost_over_an_upgrade() {
 }
 
 #[test]
+fn another_worker_goes_on_with_the_log() {
+    let place = Place::new();
+    place.configure("[log]\naccess = \"./a.log\"\nformat = \"common\"\n");
+    let service = place.start();
+    let log = service.place.path("a.log");
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+    eventually("a record", || lines() == 1);
+    // The file is another one by the time that the next worker gets it.
+    fs::rename(&log, service.place.path("b.log")).unwrap();
+    let first = service.worker().unwrap();
+    signal(first, Signal::KILL);
+    eventually("another worker", || service.worker().is_some_and(|worker| worker != first));
+    eventually("the file again", || log.exists());
+    assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+    eventually("a record of the next", || lines() == 1);
+    assert_eq!(fs::read_to_string(service.place.path("b.log")).unwrap().lines().count(), 1);
+}
+
+#[test]
 fn a_worker_of_another_user_writes_a_file_that_it_could_not_open() {
     if !rustix::process::geteuid().is_root() {
         return skip("only root can have a worker become another user");

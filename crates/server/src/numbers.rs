@@ -4,7 +4,6 @@
 //! Each number has one writer, the shard's thread, so it takes neither a lock nor an operation that
 //! other cores wait for. What a reader adds up may be of two moments, a few requests apart.
 
-mod histogram;
 mod sites;
 
 use std::collections::BTreeMap;
@@ -14,7 +13,6 @@ use sitar_http::Status;
 use sitar_io::Stats;
 use sitar_tls::Version;
 
-pub use self::histogram::{Durations, Histogram};
 pub use self::sites::{Answers, CountedMethod, HttpVersion, SiteNumbers};
 use self::sites::{SiteCounters, Sum};
 use crate::Counts;

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::access::Networks;
 use crate::clock::Clock;
 use crate::limits::{Limits, TlsOffload};
+use crate::log::LogId;
 use crate::report::Report;
 use crate::snapshot::{ChangeError, Hosts, Role};
 
@@ -107,6 +108,10 @@ pub struct Hooks {
     pub may_have_users: bool,
     /// The configuration of TLS, where the caller has made it already; the spec then has none.
     pub tls: Option<sitar_tls::Config>,
+    /// The log of answers that no host gives ([`Snapshot::log`](crate::Snapshot::log)).
+    pub log: Option<LogId>,
+    /// Proxies whose word about their clients is believed, for logs.
+    pub trusted_proxies: Arc<Networks>,
 }
 
 impl fmt::Debug for Pem {

@@ -90,7 +90,8 @@ impl ShardSpec {
             Some(config) => Some(config.clone()),
             None => spec.tls.as_ref().map(TlsSpec::config).transpose()?,
         };
-        let first = Snapshot::new(hosts, listeners, tls, spec.limits.clone());
+        let mut first = Snapshot::new(hosts, listeners, tls, spec.limits.clone());
+        (first.log, first.trusted_proxies) = (hooks.log, Arc::clone(&hooks.trusted_proxies));
         let shards = spec.shards();
         first.check().map_err(StartError::Change)?;
         if first.listeners.iter().any(|listener| listener.shards() != shards) {

@@ -92,6 +92,8 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         hosts: Some(logs.hosts(Hosts::one(Arc::clone(&opened.site)))),
         may_have_users: false,
         tls: None,
+        log: logs.id(),
+        trusted_proxies: Arc::default(),
     };
     // Before the threads, which inherit it.
     let entered = sandbox::enter(settings.sandbox, Reach::OneProcess)?;

@@ -243,6 +243,8 @@ impl Server {
             report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
             hosts: None,
             tls: None,
+            log: None,
+            trusted_proxies: Arc::default(),
         };
         let alone = engine.alone();
         let worker = engine.start(&spec, &hooks);

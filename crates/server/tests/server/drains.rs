@@ -320,8 +320,15 @@ fn a_connection_that_comes_with_a_drain_does_not_wait_for_another_one(engine: En
     let folder = tempfile::tempdir().unwrap();
     let (spec, address) = small_site(folder.path());
     let report = Arc::new(|_: Incident| ());
-    let hooks =
-        Hooks { clock: Arc::new(SystemTime::now), report, hosts: None, may_have_users: false, tls: None };
+    let hooks = Hooks {
+        clock: Arc::new(SystemTime::now),
+        report,
+        hosts: None,
+        may_have_users: false,
+        tls: None,
+        log: None,
+        trusted_proxies: Arc::default(),
+    };
     let mut worker = engine.start(&spec, &hooks);
     for _ in 0..100 {
         let next = engine.start(&spec, &hooks);
@@ -356,6 +363,8 @@ fn workers_hand_over_under_load(engine: Engine) {
         report: Arc::new(move |incident: Incident| told.lock().unwrap().push(incident.to_string())),
         hosts: None,
         tls: None,
+        log: None,
+        trusted_proxies: Arc::default(),
     };
     /// Ends the clients, however the test ends.
     struct End<'b>(&'b AtomicBool);

@@ -216,6 +216,8 @@ fn hooks() -> Hooks {
         report: Arc::new(|incident| panic!("{incident}")),
         hosts: None,
         tls: None,
+        log: None,
+        trusted_proxies: Arc::default(),
     }
 }
 

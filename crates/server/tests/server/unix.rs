@@ -55,6 +55,8 @@ impl Server {
             report: Arc::new(|incident| panic!("{incident}")),
             hosts: Some(Hosts::new(vec![host]).unwrap()),
             tls: None,
+            log: None,
+            trusted_proxies: Arc::default(),
         };
         Server { worker: engine.start(&spec, &hooks), folder }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use sitar_server::{CountedMethod, Durations, HttpVersion};
+use sitar_server::{CountedMethod, HttpVersion};
 
 use super::{Format, Numbers};
 
@@ -36,7 +36,6 @@ enum Kind {
     Gauge,
     /// A gauge that is always 1.
     Info,
-    Histogram,
 }
 
 struct Text {
@@ -51,7 +50,7 @@ impl Text {
     fn metric(&mut self, name: &str, kind: Kind, unit: Option<&str>, help: &str) {
         self.name = match kind {
             Kind::Counter => format!("{name}_total"),
-            Kind::Gauge | Kind::Histogram => name.to_owned(),
+            Kind::Gauge => name.to_owned(),
             Kind::Info => format!("{name}_info"),
         };
         // OpenMetrics names the family, and Prometheus what its samples are called.
@@ -60,7 +59,6 @@ impl Text {
             (Format::OpenMetrics, Kind::Info) => (name, "info"),
             (Format::Prometheus, Kind::Counter) => (&*self.name, "counter"),
             (_, Kind::Gauge | Kind::Info) => (&*self.name, "gauge"),
-            (_, Kind::Histogram) => (name, "histogram"),
         };
         // Writing to a String cannot fail.
         let _ = writeln!(self.out, "# HELP {of} {help}\n# TYPE {of} {word}");
@@ -79,23 +77,6 @@ impl Text {
         }
         let end = if labels.is_empty() { "" } else { "}" };
         let _ = writeln!(self.out, "{end} {value}");
-    }
-
-    /// Durations in seconds, by their buckets.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the durations of requests are not measured yet"))]
-    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
-        self.metric(name, Kind::Histogram, Some("seconds"), help);
-        self.name = format!("{name}_bucket");
-        let mut count = 0;
-        for (bound, number) in durations.buckets() {
-            self.sample(&[("le", bound)], number);
-            count = number;
-        }
-        let total = durations.total();
-        self.name = format!("{name}_sum");
-        self.sample(&[], format_args!("{}.{:09}", total.as_secs(), total.subsec_nanos()));
-        self.name = format!("{name}_count");
-        self.sample(&[], count);
     }
 
     /// A metric without labels.
@@ -236,54 +217,4 @@ fn server(text: &mut Text, facts: &Facts) {
     let help = "Start of the supervisor, since the Unix epoch.";
     text.metric("process_start_time_seconds", Kind::Gauge, Some("seconds"), help);
     text.sample(&[], facts.started);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use sitar_server::Histogram;
-
-    use super::*;
-
-    fn shown(format: Format) -> String {
-        let histogram = Histogram::default();
-        for micros in [50, 100, 700, 2_000_000, 90_000_000] {
-            histogram.observe(Duration::from_micros(micros));
-        }
-        let mut text = Text { format, out: String::new(), name: String::new() };
-        text.histogram("t_seconds", "Times.", &histogram.durations());
-        text.out
-    }
-
-    #[test]
-    fn a_histogram_has_its_buckets_their_sum_and_their_number() {
-        let expected = "\
-# HELP t_seconds Times.
-# TYPE t_seconds histogram
-t_seconds_bucket{le=\"0.0001\"} 2
-t_seconds_bucket{le=\"0.00025\"} 2
-t_seconds_bucket{le=\"0.0005\"} 2
-t_seconds_bucket{le=\"0.001\"} 3
-t_seconds_bucket{le=\"0.0025\"} 3
-t_seconds_bucket{le=\"0.005\"} 3
-t_seconds_bucket{le=\"0.01\"} 3
-t_seconds_bucket{le=\"0.025\"} 3
-t_seconds_bucket{le=\"0.05\"} 3
-t_seconds_bucket{le=\"0.1\"} 3
-t_seconds_bucket{le=\"0.25\"} 3
-t_seconds_bucket{le=\"0.5\"} 3
-t_seconds_bucket{le=\"1.0\"} 3
-t_seconds_bucket{le=\"2.5\"} 4
-t_seconds_bucket{le=\"5.0\"} 4
-t_seconds_bucket{le=\"10.0\"} 4
-t_seconds_bucket{le=\"+Inf\"} 5
-t_seconds_sum 92.000850000
-t_seconds_count 5
-";
-        assert_eq!(shown(Format::Prometheus), expected);
-        let unit = "# TYPE t_seconds histogram\n# UNIT t_seconds seconds\n";
-        let expected = expected.replace("# TYPE t_seconds histogram\n", unit);
-        assert_eq!(shown(Format::OpenMetrics), expected);
-    }
 }

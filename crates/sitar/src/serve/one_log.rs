@@ -47,15 +47,17 @@ impl OneLog {
         }
     }
 
+    /// Returns the log of answers that no host gives.
+    pub(super) fn id(&self) -> Option<LogId> {
+        self.id
+    }
+
     /// Starts to write what a worker records.
     ///
     /// # Errors
     /// The system refuses a thread.
     pub(super) fn start(&mut self, worker: &Worker) -> Result<(), Error> {
-        self.logs.start(worker).map_err(cannot_start_a_thread)?;
-        let id = self.id;
-        let change = worker.change(|next| next.log = id);
-        change.map_err(|error| Error::new(error.to_string()))
+        self.logs.start(worker).map_err(cannot_start_a_thread)
     }
 
     /// Whether records go to standard output.

@@ -135,14 +135,13 @@ impl Process {
             // With a reload they may come.
             may_have_users: true,
             tls,
+            log: logs.others,
+            trusted_proxies: trusted(&config),
         };
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;
         drop(hooks);
         let worker = Arc::new(worker);
-        let others = self.log(&worker, logs)?;
-        let trusted_proxies = trusted(&config);
-        let change = |next: &mut Snapshot| (next.log, next.trusted_proxies) = (others, trusted_proxies);
-        worker.change(change).map_err(|error| Error::new(error.to_string()))?;
+        self.log(&worker, logs)?;
         let sandbox = lock(&self.sandbox).take().map(|entered| entered.seal(mode.rings)).transpose();
         let sandbox = match sandbox {
             Ok(layers) => layers,

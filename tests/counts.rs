@@ -7,7 +7,7 @@
 use crate::common::alloc::Allocations;
 use crate::common::h2;
 use crate::common::load::Load;
-use crate::common::perf::counted;
+use crate::common::perf::{counted, counted_in_thread};
 use crate::common::site::Site;
 use crate::common::{Server, have, skip};
 use std::collections::BTreeMap;
@@ -227,6 +227,66 @@ fn a_warm_request_allocates_nothing() {
             allocations.assert_none(4, &what, || load.send(requests));
         }
     }
+}
+
+/// With an access log: the thread that writes it allocates nothing either.
+#[test]
+fn a_record_allocates_nothing() {
+    let Some(allocations) = Allocations::prepare() else { return };
+    let (site, folder) = (Site::small(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("access.log");
+    let args = [site.path().as_os_str(), "--access-log".as_ref(), log.as_os_str()];
+    let server = Server::start_with(args, &allocations.env());
+    let mut load = Load::new(&server, 4, "/1k.txt", false);
+    // The writer's buffers are as large as they need to be when it has written a few.
+    load.send(4_000);
+    assert!(allocations.settled()[0] > 0, "the preloaded library counts nothing");
+    for requests in [1_000, 3_000] {
+        allocations.assert_none(4, &format!("{requests} requests"), || load.send(requests));
+    }
+}
+
+/// With an access log, the thread of a shard makes the calls that it makes without one.
+#[test]
+fn a_record_makes_no_system_call_on_its_shard() {
+    if !have(&["perf", "mkfifo"]) {
+        return;
+    }
+    let (site, folder) = (Site::small(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("access.log");
+    let args = [site.path().as_os_str(), "--shards".as_ref(), "1".as_ref(), "--access-log".as_ref()];
+    let server = Server::start_with(args.into_iter().chain([log.as_os_str()]), &[]);
+    let shard = thread_of(&server, "sitar-0");
+    let mut load = Load::new(&server, CONNECTIONS, "/1k.txt", false);
+    load.send(2_000);
+    let mut calls = |requests: usize| {
+        let (all, enter) = ("raw_syscalls:sys_enter", "syscalls:sys_enter_io_uring_enter");
+        let counts = counted_in_thread(shard, &format!("{all},{enter}"), || load.send(requests))?;
+        Some(
+            [enter.trim_start_matches("syscalls:sys_enter_"), all]
+                .map(|name| counts.get(name).copied().unwrap_or(0)),
+        )
+    };
+    let Some([_, few]) = calls(2_000) else {
+        skip("perf may not look into the server: it needs root or CAP_PERFMON");
+        return;
+    };
+    let [enters, many] = calls(12_000).unwrap();
+    println!("2,000 requests: {few} calls; 12,000: {many}, {enters} of them io_uring_enter");
+    assert!(enters > 0, "perf counted nothing, or the server is not on io_uring");
+    // The writer is called after a second without a record, as at the beginning.
+    assert!(many - enters <= 8, "{} others than io_uring_enter", many - enters);
+    assert!(many <= 2 * 12_000 + 200, "{many} calls");
+}
+
+/// The thread of a server that has this name.
+fn thread_of(server: &Server, name: &str) -> u32 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let named = |task: &std::path::Path| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+    };
+    let task = tasks.map(|task| task.unwrap().path()).find(|task| named(task)).expect(name);
+    task.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
 
 #[test]

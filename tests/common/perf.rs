@@ -14,6 +14,19 @@ use tempfile::TempDir;
 /// zeros are left out. `syscalls:sys_enter_write` is called `write`. `None` when perf does not
 /// start.
 pub(crate) fn counted(pid: u32, events: &str, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
+    counted_in(["--pid", &pid.to_string()], events, work)
+}
+
+/// The same in one thread.
+pub(crate) fn counted_in_thread(
+    tid: u32,
+    events: &str,
+    work: impl FnOnce(),
+) -> Option<BTreeMap<String, u64>> {
+    counted_in(["--tid", &tid.to_string()], events, work)
+}
+
+fn counted_in(whose: [&str; 2], events: &str, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
     let folder = TempDir::new().unwrap();
     let [control, ack, out] = ["control", "ack", "out"].map(|name| folder.path().join(name));
     run("mkfifo", [&control, &ack]).ok();
@@ -24,7 +37,7 @@ pub(crate) fn counted(pid: u32, events: &str, work: impl FnOnce()) -> Option<BTr
     let mut perf = Command::new("perf");
     perf.args(["stat", "--field-separator=,", "--delay=-1", "--output"]).arg(&out);
     perf.arg(format!("--control=fifo:{},{}", control.display(), ack.display()));
-    perf.args(["--event", events, "--pid", &pid.to_string()]).stdin(Stdio::null());
+    perf.args(["--event", events]).args(whose).stdin(Stdio::null());
     let mut perf = perf.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let acks = acknowledged(from_perf);
     to_perf.write_all(b"enable\n").unwrap();

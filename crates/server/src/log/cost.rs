@@ -14,18 +14,18 @@ use crate::snapshot::HostId;
 pub struct Shard {
     recorder: Recorder,
     now: Instant,
-    _queues: Queues,
+    queues: Arc<Queues>,
 }
 
 impl Shard {
     /// A shard of which all answers are recorded, unless `logs` is false.
     #[must_use]
     pub fn new(logs: bool) -> Shard {
-        let (now, mut recorder) = (Instant::now(), Recorder::default());
-        let queues = Queues::new(now);
+        let now = Instant::now();
+        let queues = Arc::new(Queues::new(now));
         let hosts = [logs.then_some(LogId(0))].into();
-        recorder.take_up(Wants { hosts, others: None, trusted: Arc::default() }, &queues);
-        Shard { recorder, now, _queues: queues }
+        let wants = Wants { hosts, others: None, trusted: Arc::default() };
+        Shard { recorder: Recorder::new(Arc::clone(&queues), wants), now, queues }
     }
 
     /// Records an answer in a turn of its own.
@@ -50,6 +50,6 @@ impl Shard {
     /// Returns how many records found no room.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self._queues.dropped()
+        self.queues.dropped()
     }
 }

@@ -23,9 +23,11 @@ const TURN_MAX: usize = 64 << 10;
 const ENDING_MAX: usize = 1024;
 
 /// Records the answers of a shard, where a log is wanted.
-#[derive(Default)]
 pub(crate) struct Recorder {
+    /// `None`: no log has been wanted yet.
     queue: Option<Box<Queue>>,
+    /// For the reader to take the queue from.
+    queues: Arc<Queues>,
 }
 
 struct Queue {
@@ -79,11 +81,18 @@ impl Drop for Watched {
 }
 
 impl Recorder {
-    /// Takes up what a snapshot says of logs. The queue is made when the first one wants it, and
+    /// Records what a snapshot says is to be recorded.
+    pub(crate) fn new(queues: Arc<Queues>, wants: Wants) -> Recorder {
+        let mut recorder = Recorder { queue: None, queues };
+        recorder.take_up(wants);
+        recorder
+    }
+
+    /// Takes up what another snapshot says. The queue is made when the first one wants it, and
     /// stays.
-    pub(crate) fn take_up(&mut self, wants: Wants, queues: &Queues) {
+    pub(crate) fn take_up(&mut self, wants: Wants) {
         if self.queue.is_none() && wants.is_any() {
-            self.queue = Some(Box::new(Queue::new(queues, wants)));
+            self.queue = Some(Box::new(Queue::new(&self.queues, wants)));
         } else if let Some(queue) = &mut self.queue {
             queue.wants = wants;
         }

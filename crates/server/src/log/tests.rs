@@ -10,12 +10,10 @@ use crate::peer::Peer;
 use crate::snapshot::HostId;
 
 /// A shard's side with one log, 7, for the first host and 9 for what no host answers.
-fn recorder(queues: &Queues) -> Recorder {
-    let mut recorder = Recorder::default();
+fn recorder(queues: &Arc<Queues>) -> Recorder {
     let wants =
         Wants { hosts: [Some(LogId(7)), None].into(), others: Some(LogId(9)), trusted: Arc::default() };
-    recorder.take_up(wants, queues);
-    recorder
+    Recorder::new(Arc::clone(queues), wants)
 }
 
 fn answer<'a>(request: &'a Request<'a>, start: Instant, length: u64) -> Answer<'a> {
@@ -158,13 +156,11 @@ fn only_hosts_with_a_log_are_recorded() {
     assert_eq!(answered(&mut recorder, Some(third)), []);
     assert_eq!(answered(&mut recorder, None), [9]);
     let none = || Wants { hosts: [None].into(), others: None, trusted: Arc::default() };
-    recorder.take_up(none(), &queues);
+    recorder.take_up(none());
     assert_eq!(answered(&mut recorder, Some(first)), []);
     assert_eq!(answered(&mut recorder, None), []);
     // Where no log has ever been wanted there is no queue.
-    let mut off = Recorder::default();
-    off.take_up(none(), &queues);
-    assert!(!off.is_on());
+    assert!(!Recorder::new(queues, none()).is_on());
 }
 
 #[test]

@@ -48,7 +48,7 @@ use crate::content::cache::Cache;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
-use crate::log::{Cut, Queues, Recorder};
+use crate::log::{Cut, Recorder};
 use crate::numbers::Numbers;
 use crate::peer::Peer;
 use crate::snapshot::Snapshot;
@@ -67,7 +67,6 @@ pub(crate) struct Shard<E: Engine> {
     resumed: Vec<Key>,
     dates: Dates,
     inbox: Inbox,
-    queues: Arc<Queues>,
     /// The time to look for connections to close, while others wait for a send buffer.
     shed_at: Option<Instant>,
     /// What connections have needed lately.
@@ -108,8 +107,7 @@ impl<E: Engine> Shard<E> {
         let connections = limits.ring().connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
         let gate = Gate::new(Arc::clone(&spec.throttle), spec.verifier.clone(), index);
-        let mut log = Recorder::default();
-        log.take_up(snapshot.log_wants(), &spec.queues);
+        let log = Recorder::new(Arc::clone(&spec.queues), snapshot.log_wants());
         let numbers = spec.numbers.get(index).cloned().unwrap_or_default();
         let numbers = Numbers::new(numbers, &snapshot.hosts);
         let served = Served::new(snapshot, cache, gate);
@@ -122,7 +120,6 @@ impl<E: Engine> Shard<E> {
             resumed: Vec::with_capacity(connections),
             dates: Dates { clock: Arc::clone(&spec.clock), until: now },
             inbox,
-            queues: Arc::clone(&spec.queues),
             shed_at: None,
             peak: Peak::new(now),
             stop: spec.stop.clone(),
@@ -403,7 +400,7 @@ impl<E: Engine> Shard<E> {
             return;
         }
         self.cx.shared.limits = next.limits.clone();
-        self.cx.shared.log.take_up(next.log_wants(), &self.queues);
+        self.cx.shared.log.take_up(next.log_wants());
         if self.drain.until.is_none() {
             self.acceptors.replace(&mut self.cx.shared.ring, &next.listeners, self.cx.shared.now);
         }

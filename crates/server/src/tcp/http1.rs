@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use sitar_http::Version;
 use sitar_http::h1::{self, BodyDrain, Drained, Framing, Rejection, RequestHead, ResponseHead};
+use sitar_http::{Status, Version};
 use sitar_io::{Engine, Errno, ReadBuf};
 use sitar_site::{Body, Reply};
 
@@ -153,13 +153,25 @@ impl Http1 {
             }
             Written::Failed => return Err(Close::Ours("sealing")),
         }
-        let labels = io.origin().labels();
-        shared.numbers.answered(labels, head.version.into(), status, content);
-        let requested = Requested::Request(&head.request, labels.host());
-        io.note(&mut shared.log, (requested, head.version.into(), since), (status, content));
-        self.recorded = shared.log.begin(self.rest.is_some());
+        self.count(io, shared, (head, since), (status, content));
         self.answered(io, shared, close, drain)?;
         Ok(Step::Answered(head.len))
+    }
+
+    /// Counts and records an answer, to a request that has waited since then if it has waited.
+    #[inline]
+    fn count<E: Engine>(
+        &mut self,
+        io: &mut Transport,
+        shared: &mut Shared<E>,
+        (head, since): (&RequestHead<'_>, Option<Instant>),
+        (status, content): (Status, u64),
+    ) {
+        let (labels, version) = (io.origin().labels(), head.version.into());
+        shared.numbers.answered(labels, version, status, content);
+        let requested = Requested::Request(&head.request, labels.host());
+        io.note(&mut shared.log, (requested, version, since), (status, content));
+        self.recorded = shared.log.begin(self.rest.is_some());
     }
 
     /// Goes on after a request has been answered: with its unwanted body, or to the end.

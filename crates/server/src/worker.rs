@@ -182,11 +182,11 @@ impl Worker {
 
     /// Serves from a changed snapshot from now on: each shard takes it up between two requests, and
     /// has when this returns, unless one hangs for seconds; a listener that is gone accepts nothing
-    /// then. `change` gets a copy of the latest one. No connection is closed, and
-    /// no answer is of two sites: one that has begun is finished from the old site, which is freed
-    /// after the last of them. A certificate is for connections that are accepted from then on.
-    /// Bodies in memory that are unchanged (see [`Site::inherit`]) are kept, so this may take a
-    /// while and is for a thread that may block. One change waits for another.
+    /// then. `change` gets a copy of the latest one. No connection is closed, and no answer is of
+    /// two sites: one that has begun is finished from the old site, which is freed after the last
+    /// of them. A certificate is for connections that are accepted from then on. Bodies in memory
+    /// that are unchanged (see [`Site::inherit`]) are kept, so this may take a while and is for a
+    /// thread that may block. One change waits for another.
     ///
     /// # Errors
     /// The change is not possible while serving, and nothing has changed; or the worker has ended.
@@ -236,19 +236,11 @@ impl Worker {
     /// Returns whether every shard turns: each is woken, and has that long to come round. For a
     /// watchdog; the caller waits.
     pub fn turns(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
         let inboxes = &self.shards.inboxes;
         let before: Vec<u64> = inboxes.iter().map(Inbox::looks).collect();
         inboxes.iter().for_each(Inbox::wake);
-        loop {
-            if inboxes.iter().zip(&before).all(|(inbox, before)| inbox.looks() != *before) {
-                return true;
-            }
-            if Instant::now() >= until {
-                return false;
-            }
-            thread::sleep(TURN_PAUSE);
-        }
+        let turn = || inboxes.iter().zip(&before).all(|(inbox, before)| inbox.looks() != *before);
+        wait_until(turn, limit, TURN_PAUSE)
     }
 
     /// Returns the account of memory for bodies. It can be asked when the worker is gone, too.
@@ -277,14 +269,8 @@ impl Worker {
 
     /// Waits until every shard serves from this snapshot or a later one.
     fn settles(&self, snapshot: u64) -> bool {
-        let until = Instant::now() + SETTLING;
-        while self.shards.inboxes.iter().any(|inbox| inbox.settled() < snapshot) {
-            if Instant::now() >= until {
-                return false;
-            }
-            thread::sleep(SETTLE_PAUSE);
-        }
-        true
+        let have_settled = || self.shards.inboxes.iter().all(|inbox| inbox.settled() >= snapshot);
+        wait_until(have_settled, SETTLING, SETTLE_PAUSE)
     }
 
     /// Stops accepting and lets connections finish, for the time that the limits allow. Those that
@@ -412,6 +398,20 @@ impl ShardThread {
             (Ok(Err(error)), Ok(())) => Err(error.to_string()),
             (Ok(Ok(())), Ok(())) => Ok(()),
         }
+    }
+}
+
+/// Waits until something is so, and looks after each pause. Returns `false` after `limit`.
+fn wait_until(is_so: impl Fn() -> bool, limit: Duration, pause: Duration) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        thread::sleep(pause);
     }
 }
 

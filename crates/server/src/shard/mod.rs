@@ -287,10 +287,10 @@ impl<E: Engine> Shard<E> {
                 let shared = &mut self.cx.shared;
                 let is_closed =
                     self.acceptors.on_ended(&mut shared.ring, listener, error.is_some(), shared.now);
-                if is_closed && self.drain.until.is_some() {
-                    self.begin_drain();
-                }
                 if is_closed {
+                    if self.drain.until.is_some() {
+                        self.begin_drain();
+                    }
                     self.settle();
                 }
             }

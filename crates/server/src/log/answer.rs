@@ -37,12 +37,13 @@ pub(crate) enum Requested<'a> {
 
 /// The texts of a request that are kept.
 pub(super) struct Texts<'a> {
-    /// `None`: it could not be read.
-    pub(super) method: Option<Method>,
-    /// The name of one that is unknown.
+    /// 0: it could not be read; else [`Method`] and 1.
+    pub(super) method: u8,
+    /// The name of a method that is unknown.
     pub(super) token: &'a [u8],
     pub(super) host: &'a [u8],
     pub(super) path: &'a [u8],
+    /// What stands behind the path: nothing, or `?` and this.
     pub(super) query: Option<&'a [u8]>,
     pub(super) referer: Option<&'a [u8]>,
     pub(super) user_agent: Option<&'a [u8]>,
@@ -61,39 +62,35 @@ impl<'a> Requested<'a> {
         if let Requested::Request(request, _) = self { Some(request) } else { None }
     }
 
-    #[inline]
+    #[cold]
     pub(super) fn texts(&self) -> Texts<'a> {
         match *self {
-            Requested::Request(request, _) => {
-                let path = cut(request.target.path, TARGET_MAX);
-                let query = request.target.query.map(|query| cut(query, TARGET_MAX - path.len()));
-                let field = |field| request.fields.first(field).map(|value| cut(value, FIELD_MAX));
-                Texts {
-                    method: Some(request.method),
-                    token: b"",
-                    host: cut(request.authority.unwrap_or_default(), HOST_MAX),
-                    path,
-                    query,
-                    referer: field(Field::Referer),
-                    user_agent: field(Field::UserAgent),
-                }
-            }
+            Requested::Request(request, _) => Texts::of(request),
             Requested::Text(text) => Texts::of_line(text),
-            Requested::Method(known) => Texts { method: Some(known), ..Texts::NONE },
+            Requested::Method(known) => Texts { method: known as u8 + 1, ..Texts::NONE },
         }
     }
 }
 
 impl<'a> Texts<'a> {
-    const NONE: Texts<'static> = Texts {
-        method: None,
-        token: b"",
-        host: b"",
-        path: b"",
-        query: None,
-        referer: None,
-        user_agent: None,
-    };
+    const NONE: Texts<'static> =
+        Texts { method: 0, token: b"", host: b"", path: b"", query: None, referer: None, user_agent: None };
+
+    #[inline(always)]
+    pub(super) fn of(request: &Request<'a>) -> Texts<'a> {
+        let path = cut(request.target.path, TARGET_MAX);
+        let query = request.target.query.map(|query| cut(query, TARGET_MAX - path.len()));
+        let field = |field| request.fields.first(field).map(|value| cut(value, FIELD_MAX));
+        Texts {
+            method: request.method as u8 + 1,
+            token: b"",
+            host: cut(request.authority.unwrap_or_default(), HOST_MAX),
+            path,
+            query,
+            referer: field(Field::Referer),
+            user_agent: field(Field::UserAgent),
+        }
+    }
 
     /// Those of a first line that is no request: a method, if it begins with one, and all behind
     /// it but the version.
@@ -105,9 +102,9 @@ impl<'a> Texts<'a> {
             line.iter().take(METHOD_MAX + 1).position(|byte| *byte == b' ').map(|at| line.split_at(at));
         let known = word.and_then(|(token, rest)| Some((Method::from_token(token)?, token, &rest[1..])));
         let (method, token, rest) = match known {
-            Some((Method::Unknown, token, rest)) => (Some(Method::Unknown), token, rest),
-            Some((method, _, rest)) => (Some(method), &b""[..], rest),
-            None => (None, &b""[..], line),
+            Some((Method::Unknown, token, rest)) => (Method::Unknown as u8 + 1, token, rest),
+            Some((method, _, rest)) => (method as u8 + 1, &b""[..], rest),
+            None => (0, &b""[..], line),
         };
         let is_version = |version: &[u8]| version.starts_with(b"HTTP/");
         let path = match rest.iter().rposition(|byte| *byte == b' ') {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sitar_http::{Method, Status};
 
-use super::answer::{Answer, Cut};
+use super::answer::{Answer, Cut, Texts};
 use super::record::{LogId, LogTls, Record};
 use crate::numbers::HttpVersion;
 use crate::peer::Peer;
@@ -68,14 +68,14 @@ pub(super) struct Stored<'b>(&'b [u8]);
 /// not in this turn.
 ///
 /// In words, since one store of eight bytes is an instruction, as one of a byte is.
-#[inline]
+#[inline(always)]
 pub(super) fn write_answer(
     out: &mut Vec<u8>,
     answer: &Answer<'_>,
+    texts: Texts<'_>,
     (log, start): (LogId, Option<u64>),
     client: Option<IpAddr>,
 ) {
-    let texts = answer.requested.texts();
     let target = texts.path.len() + texts.query.map_or(0, |query| query.len() + 1);
     let (referer, referer_len) = texts.referer.map_or((&b""[..], 0), |text| (text, text.len() + 1));
     let (agent, agent_len) = texts.user_agent.map_or((&b""[..], 0), |text| (text, text.len() + 1));
@@ -93,7 +93,7 @@ pub(super) fn write_answer(
         Some(Peer::Ip(address)) => of_address(address),
     };
     let (client_kind, client) = client.map_or((0, [0; 2]), of_address);
-    let method = texts.method.map_or(0, |method| method as u64 + 1);
+    let method = u64::from(texts.method);
     let tls = answer.tls.map_or(0, |tls| {
         (1 + u64::from(tls.resumed)) | u64::from(tls.version) << 16 | u64::from(tls.cipher_suite) << 32
     });
@@ -136,6 +136,19 @@ pub(super) fn write_answer(
     if !agent.is_empty() {
         out.extend_from_slice(agent);
     }
+}
+
+/// The same for the answer to what could not be read: apart, so that the others are quicker.
+#[cold]
+#[inline(never)]
+pub(super) fn write_other_answer(
+    out: &mut Vec<u8>,
+    answer: &Answer<'_>,
+    texts: Texts<'_>,
+    times: (LogId, Option<u64>),
+    client: Option<IpAddr>,
+) {
+    write_answer(out, answer, texts, times, client);
 }
 
 /// Gives an answer a number, since it goes on.

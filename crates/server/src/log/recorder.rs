@@ -10,7 +10,7 @@ use std::time::Instant;
 use rtrb::Producer;
 use sitar_http::semantics;
 
-use super::answer::{Answer, Cut};
+use super::answer::{Answer, Cut, Requested, Texts};
 use super::entry::{self, END_LEN, Ended, LONGEST, Turn};
 use super::{CAPACITY, Queues, Wake, Wants, since};
 
@@ -197,7 +197,16 @@ impl Queue {
         let client = if self.wants.trusted.is_empty() { None } else { self.client(answer) };
         let start = answer.start.map(|start| since(self.epoch, start));
         self.length = answer.length;
-        entry::write_answer(&mut self.turn, answer, (log, start), client);
+        match &answer.requested {
+            // Nearly all of them: what such an answer cannot have is not asked for.
+            Requested::Request(request, _) => {
+                entry::write_answer(&mut self.turn, answer, Texts::of(request), (log, start), client);
+            }
+            other => {
+                let texts = other.texts();
+                entry::write_other_answer(&mut self.turn, answer, texts, (log, start), client);
+            }
+        }
     }
 
     fn begin(&mut self, goes_on: bool) -> Option<NonZeroU32> {

@@ -8,9 +8,11 @@ use rustix::process::Signal;
 use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Requests with other paths, and with other hosts.
 const DIFFERENT: usize = 5000;
@@ -402,6 +404,48 @@ fn an_upgrade_takes_the_socket_over() {
     assert!(socket.exists());
     signal(service.supervisor(), Signal::TERM);
     eventually("the end of the socket", || !socket.exists());
+}
+
+#[test]
+fn an_upgrade_leaves_no_socket_on_which_nothing_answers() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let place = Place::new();
+    configure(&place, "");
+    let without = std::fs::read_to_string(place.path("sitar.toml")).unwrap();
+    let without = without.replace("listen = \"unix:metrics.sock\"\n", "");
+    let on = |port: u16| without.replace("[admin]\n", &format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n"));
+    let is_ready = |port: u16| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answer = String::new();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream.read_to_string(&mut answer).expect("an answer");
+        Some(answer.starts_with("HTTP/1.1 200 "))
+    };
+    place.write("sitar.toml", on(port));
+    let service = place.start();
+    assert_eq!(is_ready(port), Some(true));
+    // Has the first program drain for as long as this test runs.
+    let idle = || {
+        let mut idle = service.connect();
+        idle.send(b"GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        idle.response(false).unwrap();
+        idle
+    };
+    let _first = idle();
+    service.place.write("sitar.toml", &without);
+    service.run(&["upgrade"]).ok();
+    eventually("the end of the socket", || is_ready(port).is_none());
+    // Nobody holds the address, so that it can be used again, and then be taken over.
+    service.place.write("sitar.toml", on(port));
+    service.run(&["upgrade"]).ok();
+    assert_eq!(is_ready(port), Some(true));
+    let _third = idle();
+    service.run(&["upgrade"]).ok();
+    assert_eq!(is_ready(port), Some(true));
+    // A program that leaves it to another does not hold it while it drains.
+    service.ask("drain");
+    eventually("the end of the last program", || is_ready(port).is_none());
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::child::{Worker, lock};
@@ -27,8 +27,9 @@ pub(super) struct Exported {
     started: SystemTime,
     /// What workers have counted that have ended, as far as they have told it.
     ended: Mutex<Numbers>,
-    /// A duplicate of the socket, to be handed over.
-    socket: OnceLock<OwnedFd>,
+    /// A duplicate of the socket, to be handed over. `None`: there is no socket, or it is another
+    /// process's by now.
+    socket: Mutex<Option<Arc<OwnedFd>>>,
     /// Lets another process serve it.
     leaver: Mutex<Option<metrics::Leaver>>,
 }
@@ -39,7 +40,7 @@ impl Exported {
         Exported {
             started: SystemTime::now(),
             ended: Mutex::default(),
-            socket: OnceLock::new(),
+            socket: Mutex::default(),
             leaver: Mutex::default(),
         }
     }
@@ -50,12 +51,14 @@ impl Exported {
     }
 
     /// Returns the socket, to be handed over.
-    pub(super) fn socket(&self) -> Option<&OwnedFd> {
-        self.socket.get()
+    pub(super) fn socket(&self) -> Option<Arc<OwnedFd>> {
+        lock(&self.socket).clone()
     }
 
     /// Ends with the numbers, because another process serves. `is_taken`: on this socket, too.
     pub(super) fn leave(&self, is_taken: bool) {
+        // While this process drains, clients would wait there for an answer that nothing gives.
+        *lock(&self.socket) = None;
         match lock(&self.leaver).take() {
             Some(leaver) if is_taken => leaver.leave(),
             Some(leaver) => leaver.end(),
@@ -76,9 +79,10 @@ pub(super) struct Sockets {
 /// # Errors
 /// It cannot be bound.
 pub(super) fn bind(live: &mut Live, inherited: Option<&mut Inherited>) -> Result<Option<Metrics>, Error> {
+    // Closed where it is not wanted any more, or clients would wait there for ever.
+    let passed = inherited.and_then(|inherited| inherited.metrics.take());
     let Some(endpoint) = &live.config.admin_listen else { return Ok(None) };
     live.warnings.extend(metrics::reach(endpoint).map(|text| Warning { source: None, text }));
-    let passed = inherited.and_then(|inherited| inherited.metrics.take());
     if let Some(metrics) = passed.and_then(|socket| Metrics::take_over(endpoint, socket)) {
         return Ok(Some(metrics));
     }
@@ -92,7 +96,7 @@ impl Supervisor {
     /// There is no thread to be had.
     pub(super) fn serve_metrics(self: &Arc<Self>, metrics: Metrics) -> Result<metrics::Serving, Error> {
         if let Ok(socket) = metrics.socket() {
-            let _ = self.metrics.socket.set(socket);
+            *lock(&self.metrics.socket) = Some(Arc::new(socket));
         }
         let supervisor = Arc::clone(self);
         let serving = metrics.serve(move |asked| {

@@ -229,17 +229,18 @@ impl Supervisor {
             |bound| json!({ "wanted": bound.wanted().to_string(), "address": bound.address.to_string(), "file": bound.has_file() }),
         );
         let passed = self.passed.iter().map(|(name, _)| name);
+        let metrics = self.metrics.socket();
         let value = json!({
             "shards": self.shards.get(),
             "bound": bound.collect::<Vec<Value>>(),
             "passed": passed.collect::<Vec<_>>(),
             "admin": self.admin_socket.get().is_some(),
-            "metrics": self.metrics.socket().is_some(),
+            "metrics": metrics.is_some(),
         });
         let sockets: Vec<Arc<Vec<OwnedFd>>> = live.bound.iter().map(Bound::sockets).collect();
         let sockets = sockets.iter().flat_map(|each| each.iter());
         let all = sockets.chain(self.passed.iter().map(|(_, fd)| fd)).chain(self.admin_socket.get());
-        let all = all.chain(self.metrics.socket());
+        let all = all.chain(metrics.as_deref());
         let descriptors: Vec<BorrowedFd<'_>> = all.map(|fd| fd.as_fd()).collect();
         channel.give_up_after(GOING).map_err(failed)?;
         channel.send(&value, &[], &descriptors).map_err(failed)

@@ -388,9 +388,12 @@ impl Worker {
         if answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
             // Questions that are not read would fill the socket in the end.
             let mut counted = lock(&self.counted);
-            counted.silent_until =
-                Some(Instant::now() + SILENCE.saturating_mul(1 << counted.silences.min(9)));
-            counted.silences = counted.silences.saturating_add(1);
+            // Others may have asked meanwhile, and have heard the same silence.
+            if counted.silent_until.is_none_or(|until| until <= now) {
+                counted.silent_until =
+                    Some(Instant::now() + SILENCE.saturating_mul(1 << counted.silences.min(9)));
+                counted.silences = counted.silences.saturating_add(1);
+            }
         }
         self.note(&Numbers::from_json(&answer.ok()?.value)?);
         Some(())
@@ -572,6 +575,18 @@ mod tests {
         }
         worker.note(&Numbers::default());
         assert_eq!(lock(&worker.counted).silences, 0);
+    }
+
+    #[test]
+    fn those_who_ask_at_a_time_hear_one_silence() {
+        let (worker, other) = worker();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(worker.ask_numbers(Duration::from_secs(2)), None));
+            }
+            (0..4).for_each(|_| drop(other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap()));
+        });
+        assert_eq!(lock(&worker.counted).silences, 1);
     }
 
     #[test]

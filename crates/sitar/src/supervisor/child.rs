@@ -219,7 +219,7 @@ impl Worker {
         let number = question.number;
         let Some(wanted) = Wanted::read(&question.message.value) else {
             say(&format_args!("sitar: the worker {} asks for nothing known, and is ended", self.pid));
-            return self.kill();
+            return self.end();
         };
         if matches!(wanted, Wanted::Changed { .. } | Wanted::Counted(_)) {
             // It waits for nothing, so what hangs holds it up no more than others.
@@ -437,9 +437,14 @@ impl Worker {
         }
     }
 
-    /// Ends the process.
+    /// Ends the process by order.
     pub(super) fn kill(&self) {
         self.is_leaving.store(true, Ordering::SeqCst);
+        self.end();
+    }
+
+    /// Ends the process. If it serves, another one takes its place.
+    fn end(&self) {
         // It may have ended already.
         let _ = match (&self.process, pid(self.pid)) {
             (Some(process), _) => pidfd_send_signal(process, Signal::KILL),
@@ -587,6 +592,17 @@ mod tests {
             (0..4).for_each(|_| drop(other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap()));
         });
         assert_eq!(lock(&worker.counted).silences, 1);
+    }
+
+    #[test]
+    fn a_worker_that_asks_for_nothing_known_does_not_leave_by_order() {
+        let (worker, _other) = worker();
+        for value in [json!({ "what": 1 }), json!({ "counted": { "accepted": 7 } })] {
+            let message = Message { value, blobs: Vec::new(), descriptors: Vec::new() };
+            worker.attend_to(&Question { number: 1, message }, &Arc::new(Notes::default()));
+        }
+        // Or no other one would be started in its place.
+        assert!(!worker.is_leaving.load(Ordering::SeqCst));
     }
 
     #[test]

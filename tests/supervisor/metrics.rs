@@ -388,6 +388,23 @@ fn a_drain_is_seen_by_those_who_send_clients() {
 }
 
 #[test]
+fn a_worker_that_a_drain_ends_is_no_accident() {
+    let service = start("");
+    // Has the first worker outlive the second.
+    let mut idle = service.connect();
+    idle.send(b"GET /name.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    idle.response(false).unwrap();
+    let first = service.worker();
+    service.place.write("other/name.txt", "another");
+    configure(&service.place, "[[site]]\nhosts = \"b.test\"\nroot = \"other\"\n");
+    service.reload();
+    assert_ne!(service.worker(), first);
+    service.ask("drain");
+    eventually("the end of the second worker", || service.worker().is_none());
+    assert_eq!(series(&service)["sitar_worker_restarts_total"], 0);
+}
+
+#[test]
 fn an_upgrade_takes_the_socket_over() {
     let service = start("");
     plain(&service, &head("GET", "a.test", "/name.txt", ""));

@@ -83,7 +83,8 @@ impl Supervisor {
         let is_serving = live.worker.as_ref().is_some_and(|now| Arc::ptr_eq(now, worker));
         if is_serving {
             live.worker = None;
-            live.restarts += 1;
+            let is_told = self.is_stopping() || worker.is_leaving.load(Ordering::SeqCst);
+            live.restarts += u64::from(!is_told);
         }
         is_serving
     }

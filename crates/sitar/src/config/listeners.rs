@@ -8,7 +8,7 @@ use super::networks;
 use super::problems::{Problems, quoted};
 use super::section::Section;
 use super::{ListenerConfig, ListenerRole, Place};
-use crate::listen::{PASSED, UNIX};
+use crate::listen::{Endpoint, PASSED, UNIX};
 use crate::settings::{Listen, ListenError, PORT_HTTP, PORT_HTTPS, SocketName};
 use crate::unix_socket::PATH_MAX;
 
@@ -243,9 +243,9 @@ fn claim_name(
     true
 }
 
-/// Adds an address to those in use. Returns whether the listener needs it.
-fn claim(bound: &mut Vec<Bound>, listen: Listen, text: &str, place: &Place, problems: &mut Problems) -> bool {
-    let sockets: Vec<(IpAddr, u16)> = match listen {
+/// Returns the sockets of an address.
+fn sockets(listen: Listen) -> Vec<(IpAddr, u16)> {
+    match listen {
         Listen::Port(port) => {
             vec![(Ipv4Addr::UNSPECIFIED.into(), port), (Ipv6Addr::UNSPECIFIED.into(), port)]
         }
@@ -253,15 +253,36 @@ fn claim(bound: &mut Vec<Bound>, listen: Listen, text: &str, place: &Place, prob
             vec![(Ipv4Addr::LOCALHOST.into(), port), (Ipv6Addr::LOCALHOST.into(), port)]
         }
         Listen::Address(socket) => vec![(socket.ip(), socket.port())],
-    };
-    let overlaps = |bound: &&Bound, ip: IpAddr, port: u16| {
-        bound.port == port
-            && port != 0
-            && bound.ip.is_ipv4() == ip.is_ipv4()
-            && (bound.ip == ip || bound.ip.is_unspecified() || ip.is_unspecified())
-    };
+    }
+}
+
+/// Returns whether not both can be bound.
+fn overlap((one, port): (IpAddr, u16), (other, other_port): (IpAddr, u16)) -> bool {
+    port == other_port
+        && port != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one == other || one.is_unspecified() || other.is_unspecified())
+}
+
+/// Returns whether a listener has this address or path, or an address that overlaps with it.
+pub(super) fn have(listeners: &[ListenerConfig], endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Tcp(address) => {
+            let mut all = listeners.iter().flat_map(|listener| &listener.addresses).copied();
+            let own = (address.ip(), address.port());
+            all.any(|listen| sockets(listen).into_iter().any(|socket| overlap(socket, own)))
+        }
+        Endpoint::Unix(path) | Endpoint::Passed(path) => {
+            listeners.iter().any(|listener| listener.paths.contains(path) || listener.passed.contains(path))
+        }
+    }
+}
+
+/// Adds an address to those in use. Returns whether the listener needs it.
+fn claim(bound: &mut Vec<Bound>, listen: Listen, text: &str, place: &Place, problems: &mut Problems) -> bool {
+    let sockets = sockets(listen);
     let earlier =
-        sockets.iter().find_map(|(ip, port)| bound.iter().find(|bound| overlaps(bound, *ip, *port)));
+        sockets.iter().find_map(|socket| bound.iter().find(|bound| overlap((bound.ip, bound.port), *socket)));
     if let Some(earlier) = earlier {
         let what = if earlier.text.trim_matches(' ') == text.trim_matches(' ') {
             format!("the address {} is there twice", quoted(text))

@@ -86,6 +86,12 @@ pub(super) fn build(
     let log = log::read(&document.log, &mut problems);
     log::check(&log, &sites, &mut problems);
     let admin_listen = admin_listen(&document.admin, &mut problems);
+    let is_admins = |endpoint: &Endpoint| admin_socket.clone().map(Endpoint::Unix).as_ref() == Some(endpoint);
+    if let (Some(endpoint), Some((text, place))) = (&admin_listen, document.admin.text("listen"))
+        && (listeners::have(&listeners, endpoint) || is_admins(endpoint))
+    {
+        taken(endpoint, text, place, &mut problems);
+    }
     let trusted_proxies = networks::read("trusted_proxies", server, &mut problems);
     let compression = compression(server, &mut problems);
     match (merged, document.files.first()) {
@@ -123,6 +129,22 @@ fn admin_listen(admin: &Section, problems: &mut Problems) -> Option<Endpoint> {
         problems.add_with(place, what, "for example: listen = \"127.0.0.1:9464\"");
     }
     address
+}
+
+/// Says that the numbers cannot be served there.
+fn taken(endpoint: &Endpoint, text: &str, place: &Place, problems: &mut Problems) {
+    let text = Printable(text);
+    let (what, hint) = match endpoint {
+        Endpoint::Tcp(_) => (
+            format!("a listener has '{text}' or an address that overlaps with it"),
+            "take another port, for example: listen = \"127.0.0.1:9464\"",
+        ),
+        Endpoint::Unix(_) | Endpoint::Passed(_) => (
+            format!("the path of '{text}' is that of another socket"),
+            "for example: listen = \"unix:/run/sitar/metrics.sock\"",
+        ),
+    };
+    problems.add_with(place, what, hint);
 }
 
 fn compression(server: &Section, problems: &mut Problems) -> Compression {

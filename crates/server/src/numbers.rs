@@ -6,7 +6,7 @@
 
 mod sites;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sitar_http::Status;
@@ -103,8 +103,8 @@ impl ShardNumbers {
     fn take_up(&self, hosts: &Hosts) -> Box<[Arc<SiteCounters>]> {
         let mut sites = self.sites();
         if sites.len() + hosts.iter().count() > SITES_MAX {
-            let labels: Vec<&str> = hosts.iter().map(|(_, host)| &*host.label).collect();
-            sites.retain(|name, _| labels.contains(&&**name));
+            let labels: BTreeSet<&str> = hosts.iter().map(|(_, host)| &*host.label).collect();
+            sites.retain(|name, _| labels.contains(&**name));
         }
         hosts.iter().map(|(_, host)| Arc::clone(sites.entry(Arc::clone(&host.label)).or_default())).collect()
     }

@@ -47,7 +47,7 @@ impl Answer {
     }
 
     /// Returns what is sent.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         let Answer { status, media_type, body, line, head_only } = self;
         let (code, reason, len) = (status.code(), status.reason(), body.len());
         let mut text = format!(
@@ -55,7 +55,7 @@ impl Answer {
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{line}Connection: close\r\n\r\n"
         );
         if !head_only {
-            text.push_str(body);
+            text.push_str(&body);
         }
         text.into_bytes()
     }

@@ -315,7 +315,7 @@ pub(super) fn converse(client: &OwnedFd, handler: &dyn Fn(Asked) -> Answer) {
             Err(rejection) => break Answer::refusal(&rejection),
         }
     };
-    if send(client, &answer.bytes()).is_ok() {
+    if send(client, &answer.into_bytes()).is_ok() {
         let _ = rustix::net::shutdown(client, Shutdown::Write);
         let (until, mut rest) = (Instant::now() + LEAVING, Vec::new());
         while rest.len() < REST_MAX && receive(client, &mut rest, until).is_ok_and(|count| count > 0) {}

@@ -252,14 +252,14 @@ impl Http1 {
         result: Result<usize, Errno>,
     ) -> Result<(), Close> {
         let second = io.end_read();
-        let Some(rest) = self.rest.take() else { return Err(Close::Ours("a read for no answer")) };
-        let Source::File(file, _) = &rest else { return Err(Close::Ours("a read for no file")) };
+        let Some(Source::File(file, _)) = &self.rest else { return Err(Close::Ours("a read for no file")) };
         // Too short or written to: the answer cannot be completed, and no close_notify may say that
-        // it was.
+        // it was. A log hears how much is left.
         let len = result.map_err(Close::Kernel)?;
         if len == 0 || !file.is_unchanged() {
             return Err(Close::Incomplete);
         }
+        let Some(rest) = self.rest.take() else { return Err(Close::Ours("a read for no answer")) };
         self.rest = io.send_read(cx, rest, buf, len, second)?;
         self.note_end(cx);
         Ok(())

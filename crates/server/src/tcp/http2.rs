@@ -20,7 +20,7 @@ use crate::close::{Close, PeerReason, Timeout};
 use crate::content::lookup::Outcome;
 use crate::content::source::Source;
 use crate::content::stream::{ParkedFor, StreamContent};
-use crate::log::Requested;
+use crate::log::{Cut, Requested};
 use crate::numbers::HttpVersion;
 use crate::shard::context::{Context, Shared};
 use crate::shard::files::SpareFiles;
@@ -362,7 +362,11 @@ impl Http2 {
                     *read = Some((stage, STAGE_AT..STAGE_AT + len));
                 }
                 // Too short or written to: this answer cannot be completed; the others can.
-                _ => self.h2.abort(&mut cx.h2, stream),
+                _ => {
+                    self.h2.abort(&mut cx.h2, stream);
+                    // It is not the peer that has ended it.
+                    cx.log.note_ends(Cut::Closed(result.map_or_else(Close::Kernel, |_| Close::Incomplete)));
+                }
             }
         }
         io.begin_output_in(second.ok_or(Close::Ours("no buffer to seal into"))?)

@@ -1,5 +1,7 @@
 //! The record of each answer, for one request at a time: what is in it is written out here.
 
+mod changed;
+
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};

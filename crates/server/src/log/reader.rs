@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rtrb::Consumer;
+
 use super::answer::Cut;
 use super::entry::{self, Ended, Entry, Stored, Turn};
 use super::record::Record;
@@ -129,7 +131,8 @@ impl Records {
     }
 
     fn has_nothing(&self) -> bool {
-        !self.queues.has_new() && self.shards.iter().all(|shard| shard.queue.turns.is_empty())
+        let has_none = |turns: &Consumer<Turn>| turns.is_empty() && !turns.is_abandoned();
+        !self.queues.has_new() && self.shards.iter().all(|shard| has_none(&shard.queue.turns))
     }
 
     /// Chooses the next nap, by the most bytes that one queue held.

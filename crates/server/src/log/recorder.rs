@@ -35,7 +35,8 @@ struct Queue {
     turns: Producer<Turn>,
     /// Bytes in the ring that belong to no turn yet.
     copied: usize,
-    wake: Arc<Wake>,
+    /// Behind both rings: who is called by its drop finds them at their end.
+    wake: CalledAtTheEnd,
     epoch: Instant,
     wants: Wants,
     /// The answers of this turn, and the one that was noted last.
@@ -53,6 +54,15 @@ struct Queue {
     /// Answers whose ends are not in the ring.
     open: usize,
     ending: Ending,
+}
+
+/// Calls the reader at the end of a shard as well: what that has not said is recorded then.
+struct CalledAtTheEnd(Arc<Wake>);
+
+impl Drop for CalledAtTheEnd {
+    fn drop(&mut self) {
+        self.0.call();
+    }
 }
 
 /// Answers that have just ended, and what was left of them.
@@ -170,7 +180,7 @@ impl Queue {
             ring,
             turns,
             copied: 0,
-            wake,
+            wake: CalledAtTheEnd(wake),
             epoch: queues.epoch(),
             wants,
             turn: Vec::with_capacity(TURN_MAX + LONGEST),
@@ -214,7 +224,7 @@ impl Queue {
             return None;
         }
         if goes_on && !self.has_room_for_end() {
-            self.wake.count_dropped(1);
+            self.wake.0.count_dropped(1);
             self.turn.truncate(self.begun);
             return None;
         }
@@ -254,7 +264,7 @@ impl Queue {
         if has_room && self.ring.push_entire_slice(&self.turn[..self.begun]).is_ok() {
             self.copied += self.begun;
         } else {
-            self.wake.count_dropped(self.answers);
+            self.wake.0.count_dropped(self.answers);
         }
         self.turn.clear();
         (self.begun, self.answers) = (0, 0);
@@ -276,7 +286,7 @@ impl Queue {
         if self.turns.push(Turn { start, end, len: self.copied }).is_ok() {
             self.copied = 0;
         }
-        self.wake.call();
+        self.wake.0.call();
     }
 
     fn next_number(&mut self) -> u32 {

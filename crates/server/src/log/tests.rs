@@ -273,6 +273,42 @@ fn answers_of_a_shard_that_fails_are_recorded() {
     assert_eq!(read(&mut records), ["/next 0 ms 5 whole"]);
 }
 
+#[test]
+fn a_reader_that_sleeps_is_called_by_the_end_of_a_shard() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut failing = recorder(&queues);
+    let mut records = Records::new(Arc::clone(&queues));
+    let (read, waker) = (AtomicUsize::new(0), records.waker());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while read.load(Ordering::SeqCst) < 2 {
+                read.fetch_add(records.read(|_| {}), Ordering::SeqCst);
+                records.rest(Duration::from_secs(3600));
+            }
+        });
+        failing.note(&answer(&request(b"/"), epoch, 5));
+        let _ = failing.begin(false);
+        failing.end_turn(epoch, || epoch);
+        let until = Instant::now() + Duration::from_secs(60);
+        while read.load(Ordering::SeqCst) < 1 || !queues.wake.is_asleep.load(Ordering::SeqCst) {
+            assert!(Instant::now() < until, "it does not fall asleep");
+            thread::sleep(Duration::from_millis(1));
+        }
+        // This turn does not end.
+        failing.note(&answer(&request(b"/"), epoch, 5));
+        let _ = failing.begin(false);
+        drop(failing);
+        let until = Instant::now() + Duration::from_secs(60);
+        while read.load(Ordering::SeqCst) < 2 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let has_come = read.swap(2, Ordering::SeqCst) == 2;
+        waker.wake();
+        assert!(has_come, "it is not called");
+    });
+}
+
 /// A reader that sleeps is called by the first record, and by its owner.
 #[test]
 fn a_reader_that_sleeps_is_called() {

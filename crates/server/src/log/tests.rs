@@ -246,6 +246,29 @@ fn where_there_is_no_room_records_are_dropped_and_ends_are_not() {
 }
 
 #[test]
+fn a_shard_that_is_faster_than_the_reader_does_not_keep_it() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(queues);
+    let mut answered = || {
+        recorder.note(&answer(&request(b"/"), epoch, 5));
+        let _ = recorder.begin(false);
+        recorder.end_turn(epoch, || epoch);
+    };
+    answered();
+    for _ in 0..2 {
+        let mut count = 0;
+        let read = records.read(|_| {
+            count += 1;
+            assert_eq!(count, 1, "it reads on and on");
+            answered();
+        });
+        assert_eq!(read, 1);
+    }
+}
+
+#[test]
 fn answers_of_a_shard_that_fails_are_recorded() {
     let epoch = Instant::now();
     let queues = Arc::new(Queues::new(epoch));

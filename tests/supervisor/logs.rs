@@ -1,8 +1,8 @@
 //! The access log over an upgrade, and by the worker of another user.
 
 use super::place::{NAME, Place};
-use crate::common::{eventually, signal, skip};
-use rustix::process::Signal;
+use crate::common::{children, eventually, signal, skip};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,6 +42,43 @@ fn no_record_is_lost_over_an_upgrade() {
     };
     eventually("each record", || lines() >= asked);
     assert_eq!(lines(), asked);
+}
+
+/// The signal that follows comes to the process that goes.
+#[test]
+fn a_file_that_is_renamed_during_an_upgrade_is_there_again() {
+    let place = Place::new();
+    place.configure("[log]\naccess = \"./a.log\"\n");
+    let service = place.start();
+    let log = service.place.path("a.log");
+    let is_log = |fd: fs::DirEntry| fs::read_link(fd.path()).is_ok_and(|to| to.ends_with("a.log"));
+    let has_log = |pid| fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|fds| fds.flatten().any(is_log));
+    for _ in 0..20 {
+        let (before, old) = (service.place.processes(), service.supervisor());
+        let is_renamed = std::thread::scope(|scope| {
+            let upgrade = scope.spawn(|| service.run(&["upgrade"]).ok());
+            let mut worker = None;
+            while worker.is_none() && !upgrade.is_finished() {
+                let new = service.place.processes().into_iter().filter(|pid| !before.contains(pid));
+                worker = new.flat_map(children).next();
+            }
+            // The successor serves when its worker does, and goes on when this one says so.
+            let tell = |signal| kill_process(Pid::from_raw(old.cast_signed()).unwrap(), signal).is_ok();
+            let is_renamed = tell(Signal::STOP) && worker.is_some_and(|worker| !has_log(worker));
+            if is_renamed {
+                eventually("the log of the next worker", || worker.is_some_and(has_log));
+                fs::rename(&log, service.place.path("b.log")).unwrap();
+            }
+            tell(Signal::CONT);
+            upgrade.join().unwrap();
+            is_renamed
+        });
+        eventually("the end of the old processes", || service.place.processes().len() == 2);
+        if is_renamed {
+            return eventually("the file again", || log.exists());
+        }
+    }
+    panic!("no successor was stopped before it served");
 }
 
 #[test]

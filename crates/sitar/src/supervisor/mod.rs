@@ -226,6 +226,8 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     let exporting = metrics.map(|metrics| supervisor.serve_metrics(metrics)).transpose()?;
     if let Some(inherited) = &inherited {
         inherited.gone();
+        // A signal for that came to the process before until now.
+        supervisor.reopen_logs();
     }
     *lock(&supervisor.unwatched) = Some(reloads.clone());
     supervisor.watch_client_cas();

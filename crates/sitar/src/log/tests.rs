@@ -153,6 +153,12 @@ fn read(number: &AtomicU64) -> u64 {
     number.load(Ordering::Relaxed)
 }
 
+/// Whether the thread has done what takes the place of these counts, or ends their log: a record
+/// that it is about to read may else go where the one before went.
+fn is_done(counts: &Arc<LogCounts>) -> bool {
+    Arc::strong_count(counts) == 1
+}
+
 #[test]
 fn records_go_to_the_files_of_their_logs() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,6 +218,7 @@ fn a_file_that_is_replaced_loses_no_line() {
     log.queue.push(1, "/still");
     eventually("the second line", || read(&counts.written) == 2);
     let again = log.set(1, Some(file(&path("a"))));
+    eventually("that it is done", || is_done(&counts));
     // Another log, and the first goes on for answers that began before.
     log.set(2, Some(file(&path("b"))));
     log.queue.push(1, "/after");
@@ -257,6 +264,7 @@ fn a_full_device_is_spoken_of_once() {
         eventually("a record that fails", || read(&counts.failed) == number);
     }
     log.set(1, Some(Sink::new(File::options().write(true).open("/dev/null").unwrap().into()).unwrap()));
+    eventually("that it is done", || is_done(&counts));
     log.queue.push(1, "/");
     eventually("it works again", || log.said().len() == 2);
     let said = [

@@ -81,6 +81,37 @@ fn a_file_that_is_renamed_during_an_upgrade_is_there_again() {
     panic!("no successor was stopped before it served");
 }
 
+/// Or a file that was removed would take its place on the disk for as long as the worker lives.
+#[test]
+fn a_file_that_was_rotated_is_let_go_after_a_change_of_the_log() {
+    let place = Place::new();
+    let log = |more: &str| format!("[log]\naccess = \"./a.log\"\n{more}");
+    place.configure(&log(""));
+    let service = place.start();
+    let path = service.place.path("a.log");
+    let open = |worker: u32| {
+        let fds = fs::read_dir(format!("/proc/{worker}/fd")).unwrap().flatten();
+        let names = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+        names.filter(|name| name.ends_with("b.log") || name.ends_with("other.log")).count()
+    };
+    let worker = service.worker().unwrap();
+    // A log of its own, for as long as answers that began before may end.
+    service.place.configure(&log("format = \"common\"\n"));
+    service.reload();
+    service.place.configure("[log]\naccess = \"./other.log\"\n");
+    service.reload();
+    service.place.configure(&log(""));
+    service.reload();
+    assert_eq!(service.worker(), Some(worker));
+    fs::rename(&path, service.place.path("b.log")).unwrap();
+    assert!(open(worker) > 0);
+    signal(service.supervisor(), Signal::USR1);
+    eventually("the file again", || path.exists());
+    eventually("the end of the others", || open(worker) == 0);
+    assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+    eventually("a record", || fs::metadata(&path).unwrap().len() > 0);
+}
+
 #[test]
 fn another_worker_goes_on_with_the_log() {
     let place = Place::new();

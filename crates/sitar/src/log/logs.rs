@@ -129,14 +129,16 @@ impl Logs {
         Ok(())
     }
 
-    /// Has logs written to what was opened again.
-    pub(crate) fn reopen(&self, opened: impl IntoIterator<Item = (Target, OwnedFd)>) {
-        let mut opened: HashMap<Target, OwnedFd> = opened.into_iter().collect();
-        let all = self.current.iter().map(|known| {
-            let fd = opened.remove(&known.target);
+    /// Has logs written to what was opened again. One that is not in force any more ends, unless
+    /// its target was opened for another.
+    pub(crate) fn reopen(&mut self, opened: impl IntoIterator<Item = (Target, OwnedFd)>) {
+        let opened: HashMap<Target, OwnedFd> = opened.into_iter().collect();
+        self.retired.retain(|known| opened.contains_key(&known.target));
+        let all = self.current.iter().chain(&self.retired).map(|known| {
+            let fd = opened.get(&known.target).and_then(|fd| fd.try_clone().ok());
             new(known.clone(), fd.and_then(|fd| sink(&known.target, fd)))
         });
-        self.writer.set(all.collect());
+        self.writer.reopen(all.collect());
     }
 
     /// Takes what ends the thread, when the worker has ended.

@@ -255,6 +255,29 @@ fn logs_that_are_in_force_no_more_stay_up_to_a_number() {
 }
 
 #[test]
+fn logs_that_are_in_force_no_more_end_when_the_others_are_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let log = Log::start();
+    let before = [1, 2, 3].map(|id| {
+        let counts = log.set(id, Some(file(&path(&id.to_string()))));
+        log.queue.push(id, "/a");
+        counts
+    });
+    let counts = Arc::<LogCounts>::default();
+    let again = [2, 3].map(|id| new(id, Some(file(&path(&format!("{id}.new")))), &counts));
+    log.writer.reopen(again.into());
+    eventually("that it is done", || is_done(&before[0]));
+    (1..=3).for_each(|id| log.queue.push(id, "/b"));
+    let writer = log.writer.clone();
+    log.stop();
+    let text = ["1", "2.new", "3.new"].map(|name| std::fs::read_to_string(path(name)).unwrap());
+    assert!(!text[0].contains("/b"), "{text:?}");
+    assert_eq!((targets(&text[1]).last(), targets(&text[2]).last()), (Some(&"/b"), Some(&"/b")));
+    assert!(writer.dropped() >= 1);
+}
+
+#[test]
 fn a_full_device_is_spoken_of_once() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let log = Log::start();

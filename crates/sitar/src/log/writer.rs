@@ -68,12 +68,19 @@ pub(crate) struct Writer {
     orders: Arc<Orders>,
 }
 
+enum Order {
+    /// These logs are in force.
+    Set(Vec<NewLog>),
+    /// These were opened again, and no others go on that are not in force any more.
+    Reopen(Vec<NewLog>),
+}
+
 #[derive(Default)]
 struct Orders {
     /// Something was left.
     any: AtomicBool,
-    /// The logs that are in force, in the order in which they were left.
-    left: Mutex<Vec<Vec<NewLog>>>,
+    /// In the order in which they were left.
+    left: Mutex<Vec<Order>>,
     ends: AtomicBool,
     /// Records whose log is not known, or not any more.
     unknown: AtomicU64,
@@ -123,7 +130,17 @@ impl Writer {
 
     /// Puts logs into force. Others stay for a while, for answers that began before.
     pub(crate) fn set(&self, logs: Vec<NewLog>) {
-        lock(&self.orders.left).push(logs);
+        self.leave(Order::Set(logs));
+    }
+
+    /// Has logs written to what was opened again. Those that are not in force any more and not
+    /// among them end: their files may have been removed.
+    pub(crate) fn reopen(&self, logs: Vec<NewLog>) {
+        self.leave(Order::Reopen(logs));
+    }
+
+    fn leave(&self, order: Order) {
+        lock(&self.orders.left).push(order);
         self.orders.any.store(true, Ordering::Release);
         self.wake();
     }
@@ -271,19 +288,30 @@ fn take_orders(
     if !orders.any.swap(false, Ordering::Acquire) {
         return;
     }
-    for all in std::mem::take(&mut *lock(&orders.left)) {
-        let stay: Vec<LogId> = all.iter().map(|log| log.id).collect();
-        retired.retain(|id| !stay.contains(id));
-        for id in logs.keys() {
-            if !stay.contains(id) && !retired.contains(id) {
-                retired.push(*id);
+    for order in std::mem::take(&mut *lock(&orders.left)) {
+        let mut gone = Vec::new();
+        let all = match order {
+            Order::Set(all) => {
+                let stay: Vec<LogId> = all.iter().map(|log| log.id).collect();
+                retired.retain(|id| !stay.contains(id));
+                for id in logs.keys() {
+                    if !stay.contains(id) && !retired.contains(id) {
+                        retired.push(*id);
+                    }
+                }
+                let many = retired.len().saturating_sub(RETIRED_MAX);
+                gone.extend(retired.drain(..many));
+                all
             }
-        }
+            Order::Reopen(all) => {
+                gone.extend(retired.extract_if(.., |id| all.iter().all(|log| log.id != *id)));
+                all
+            }
+        };
         for new in all {
             replace(new, logs, say);
         }
-        let many = retired.len().saturating_sub(RETIRED_MAX);
-        for id in retired.drain(..many) {
+        for id in gone {
             if let Some(mut log) = logs.remove(&id) {
                 log.flush(say);
                 log.give_up(say);

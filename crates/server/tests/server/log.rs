@@ -19,6 +19,7 @@ use crate::harness::{Engine, Server, answer, answer_with_head, get, small};
 crate::on_every_engine! {
     each_answer_of_http_1_has_a_record,
     each_answer_of_http_2_has_a_record,
+    a_refusal_that_is_not_read_has_a_record,
     the_handshake_is_in_the_record,
     an_answer_that_is_broken_off_says_how_much_was_sent,
     a_record_goes_to_the_log_of_its_host,
@@ -305,6 +306,27 @@ fn each_answer_of_http_2_has_a_record(engine: Engine) {
     let line = log.next();
     let (sent, cut) = cut_at(&line, "Http2 1 'GET' 'a.test' '/m9.bin' 200 ");
     assert!(sent <= 1 << 20 && cut == "peer_left", "{line}");
+}
+
+/// A peer could hide others that way: as many answers as are under way at a time is limited.
+fn a_refusal_that_is_not_read_has_a_record(engine: Engine) {
+    let server = Server::plain(engine, small());
+    let mut log = Log::of(&server);
+    let mut client = H2::new(server.connect());
+    let path = [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")];
+    let mut refused = path.to_vec();
+    refused.resize(200, ("x", "y"));
+    let stream = client.ask(&refused);
+    let length = client.received(stream);
+    let expected = format!("Http2 0 'GET' '' '' 431 {length} - - whole");
+    assert_eq!(log.next(), expected);
+    // No window for streams from now on.
+    client.frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    client.ask(&refused);
+    assert_eq!(log.next(), expected);
+    drop(client);
+    server.stop();
+    log.none();
 }
 
 /// The bytes and the end of a record that begins so.

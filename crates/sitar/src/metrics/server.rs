@@ -283,16 +283,23 @@ fn wait(wake: &OwnedFd, listener: Option<BorrowedFd<'_>>, until: Option<Instant>
 /// Answers a client on a thread of its own.
 fn begin(client: OwnedFd, shared: &Arc<Shared>) {
     shared.clients.fetch_add(1, Ordering::SeqCst);
-    let own = Arc::clone(shared);
+    let place = ClientPlace(Arc::clone(shared));
     let serve = move || {
-        converse(&client, &*own.handler);
+        converse(&client, &*place.0.handler);
+        // Before its place is given to another one.
         drop(client);
-        own.clients.fetch_sub(1, Ordering::SeqCst);
-        own.wake();
     };
-    if thread::Builder::new().name("sitar-scrape".into()).spawn(serve).is_err() {
-        // The connection was closed with the closure.
-        shared.clients.fetch_sub(1, Ordering::SeqCst);
+    // Where there is no thread for it, the connection is closed with the closure.
+    let _ = thread::Builder::new().name("sitar-scrape".into()).spawn(serve);
+}
+
+/// A client's place among those that are served at a time, which is given back in any case.
+struct ClientPlace(Arc<Shared>);
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::SeqCst);
+        self.0.wake();
     }
 }
 

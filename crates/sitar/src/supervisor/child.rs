@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use sitar_server::Pem;
-use sitar_site::Printable;
 
 use super::bound::Bound;
+use super::wanted::Wanted;
 use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
@@ -36,13 +36,13 @@ const WORKING: Duration = Duration::from_secs(600);
 const DRAINING: Duration = Duration::from_secs(24 * 60 * 60 + 60);
 /// What a worker that stops has besides the time for its answers.
 const GRACE: Duration = Duration::from_secs(10);
-/// The most characters of what a worker says.
-const WHY_MAX: usize = 200;
 /// The time for an answer that needs no work.
 const ANSWERING: Duration = Duration::from_secs(6);
 /// A worker that has not answered is not asked for its numbers again before this; then twice as
 /// long each time.
 const SILENCE: Duration = Duration::from_secs(5);
+/// One that had less time than this, because another one took it, has not been silent.
+const HEARING: Duration = Duration::from_secs(1);
 /// Things that are opened for a worker at a time. It asks one after the other, but for a moment
 /// when one configuration takes another's place.
 const OPENING_MAX: usize = 8;
@@ -119,42 +119,6 @@ pub(super) enum Leave {
     Stop,
     /// It accepts no more, and ends when its connections have ended by themselves.
     Drain,
-}
-
-/// What a worker asks for.
-enum Wanted {
-    /// Another worker in its place.
-    Successor { why: String },
-    /// The root of a site of a configuration.
-    Root { generation: u64, site: usize },
-    /// Nothing: another content of a site is served.
-    Changed { generation: u64, site: usize, facts: SiteFacts },
-    /// Nothing: these are its last numbers.
-    Counted(Box<Numbers>),
-}
-
-impl Wanted {
-    fn read(value: &Value) -> Option<Wanted> {
-        if let Some(why) = value.get("give_way") {
-            let why = why.as_str()?.chars().take(WHY_MAX).collect::<String>();
-            return Some(Wanted::Successor { why: Printable(&why).to_string() });
-        }
-        if let Some(numbers) = value.get("counted") {
-            return Some(Wanted::Counted(Box::new(Numbers::from_json(numbers)?)));
-        }
-        let number = |name: &str| value.get(name).and_then(Value::as_u64);
-        if let Some(site) = number("changed") {
-            let site = usize::try_from(site).ok()?;
-            let mut facts = SiteFacts::from_json(value.get("facts")?)?;
-            // Those of many sites may have to wait.
-            for text in [&mut facts.unavailable, &mut facts.version].into_iter().flatten() {
-                *text = text.chars().take(WHY_MAX).collect();
-            }
-            return Some(Wanted::Changed { generation: number("generation")?, site, facts });
-        }
-        let site = usize::try_from(number("reopen")?).ok()?;
-        Some(Wanted::Root { generation: number("generation")?, site })
-    }
 }
 
 /// What a supervisor does when a worker asks, or has ended. What may take long is called on threads
@@ -385,7 +349,8 @@ impl Worker {
             return None;
         }
         let answer = self.line.ask(&json!({ "do": "numbers" }), &[], &[], limit);
-        if answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        let is_silent = answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if is_silent && limit >= HEARING {
             // Questions that are not read would fill the socket in the end.
             let mut counted = lock(&self.counted);
             // Others may have asked meanwhile, and have heard the same silence.

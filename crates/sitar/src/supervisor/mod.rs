@@ -20,6 +20,7 @@ mod status;
 mod stops;
 mod upgrade;
 mod user;
+mod wanted;
 mod workers;
 
 use std::collections::BTreeMap;

@@ -36,6 +36,7 @@ pub(crate) enum Requested<'a> {
 }
 
 /// The texts of a request that are kept.
+#[derive(Clone, Copy)]
 pub(super) struct Texts<'a> {
     /// 0: it could not be read; else [`Method`] and 1.
     pub(super) method: u8,
@@ -51,6 +52,8 @@ pub(super) struct Texts<'a> {
 
 /// The most that is kept of a method that could not be read.
 const METHOD_MAX: usize = 32;
+/// The most that is kept of a line that begins with no method.
+const UNKNOWN_MAX: usize = 16;
 
 impl<'a> Requested<'a> {
     /// Returns the host that it leads to.
@@ -93,7 +96,7 @@ impl<'a> Texts<'a> {
     }
 
     /// Those of a first line that is no request: a method, if it begins with one, and all behind
-    /// it but the version.
+    /// it but the version. Of another one the beginning: it may be a field, or a part of a form.
     #[cold]
     #[inline(never)]
     fn of_line(text: &'a [u8]) -> Texts<'a> {
@@ -102,9 +105,15 @@ impl<'a> Texts<'a> {
             line.iter().take(METHOD_MAX + 1).position(|byte| *byte == b' ').map(|at| line.split_at(at));
         let known = word.and_then(|(token, rest)| Some((Method::from_token(token)?, token, &rest[1..])));
         let (method, token, rest) = match known {
-            Some((Method::Unknown, token, rest)) => (Method::Unknown as u8 + 1, token, rest),
-            Some((method, _, rest)) => (method as u8 + 1, &b""[..], rest),
-            None => (0, &b""[..], line),
+            Some((Method::Unknown, token, rest)) if rest.starts_with(b"/") => {
+                (Method::Unknown as u8 + 1, token, rest)
+            }
+            Some((method, _, rest)) if method != Method::Unknown => (method as u8 + 1, &b""[..], rest),
+            _ => {
+                let value = line.iter().position(|byte| b":=".contains(byte));
+                let path = cut(&line[..value.unwrap_or(line.len())], UNKNOWN_MAX);
+                return Texts { path, ..Texts::NONE };
+            }
         };
         let is_version = |version: &[u8]| version.starts_with(b"HTTP/");
         let path = match rest.iter().rposition(|byte| *byte == b' ') {
@@ -132,6 +141,8 @@ impl Cut {
     /// Stands in a queue for an answer that was not given up.
     pub(super) const NONE: u8 = 0;
     const STREAM_RESET: u8 = u8::MAX;
+    /// Stands for an answer that goes on when more are under way than can be followed.
+    pub(super) const NOT_FOLLOWED: u8 = u8::MAX - 1;
 
     /// Returns the number by which it stands in a queue.
     pub(super) fn number(self) -> u8 {
@@ -146,6 +157,7 @@ impl Cut {
         match number {
             Cut::NONE => None,
             Cut::STREAM_RESET => Some("stream_reset"),
+            Cut::NOT_FOLLOWED => Some("not_followed"),
             place => Ends::default().named().get(usize::from(place) - 1).map(|(name, _)| *name),
         }
     }

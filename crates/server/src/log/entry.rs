@@ -49,6 +49,8 @@ pub(super) struct Ended {
 impl Ended {
     /// All of the answer was handed over when it began.
     pub(super) const NOTHING: Ended = Ended { number: 0, unsent: 0, cut: Cut::NONE };
+    /// How much is handed over later is not known.
+    pub(super) const NOT_FOLLOWED: Ended = Ended { number: 0, unsent: u64::MAX, cut: Cut::NOT_FOLLOWED };
 }
 
 /// A turn: what was gathered in it was handed to the kernel when it ended.
@@ -158,6 +160,13 @@ pub(super) fn set_number(entry: &mut [u8], number: NonZeroU32) {
     }
 }
 
+/// Notes of an answer that it goes on, and that its end will not be known.
+pub(super) fn set_not_followed(entry: &mut [u8]) {
+    if let Some(place) = entry.get_mut(41) {
+        *place = 1;
+    }
+}
+
 /// Returns the end of an answer as bytes.
 pub(super) fn end(Ended { number, unsent, cut }: Ended) -> [u8; END_LEN] {
     let mut entry = [0; END_LEN];
@@ -193,6 +202,11 @@ impl<'b> Stored<'b> {
 
     pub(super) fn bytes(self) -> &'b [u8] {
         self.0
+    }
+
+    /// Returns its end, where it has no number.
+    pub(super) fn ended(self) -> Ended {
+        if self.0[41] == 0 { Ended::NOTHING } else { Ended::NOT_FOLLOWED }
     }
 
     pub(super) fn number(self) -> u32 {

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::{CAPACITY, Queues, Reads};
 use crate::close::Close;
 
-/// Bytes of answers under way that are kept, at most. Those past that are dropped.
+/// Bytes of answers under way that are kept, at most. Of those past that the end is not known.
 const KEPT_MAX: usize = 32 << 20;
 /// Between two looks while records come; shorter where they come fast.
 const NAP: Duration = Duration::from_millis(10);
@@ -25,7 +25,8 @@ const QUIET: Duration = Duration::from_secs(1);
 pub struct Records {
     queues: Arc<Queues>,
     shards: Vec<Reading>,
-    kept: Kept,
+    /// Bytes of answers under way, of all shards.
+    kept: usize,
     nap: Duration,
     /// When records came last.
     last: Instant,
@@ -38,15 +39,6 @@ struct Reading {
     entries: Vec<u8>,
     /// Answers under way, by their number, and since when.
     open: HashMap<u32, (Instant, Box<[u8]>)>,
-}
-
-/// Answers under way, of all shards.
-#[derive(Default)]
-struct Kept {
-    /// Their bytes.
-    bytes: usize,
-    /// Those that were too much to keep.
-    dropped: u64,
 }
 
 /// Ends a [rest](Records::rest) early.
@@ -62,7 +54,7 @@ impl RecordsWaker {
 
 impl Records {
     pub(crate) fn new(queues: Arc<Queues>) -> Records {
-        Records { queues, shards: Vec::new(), kept: Kept::default(), nap: NAP, last: Instant::now() }
+        Records { queues, shards: Vec::new(), kept: 0, nap: NAP, last: Instant::now() }
     }
 
     /// Hands each record that is complete to `take`. Never waits. Returns how many there were.
@@ -83,8 +75,8 @@ impl Records {
             // In this order: what was written before the end is read.
             let is_over = shard.queue.turns.is_abandoned();
             most = most.max(shard.queue.bytes.slots());
-            // Those that are there now: a shard that is faster than this thread holds up neither the
-            // other shards nor what this thread has to do beside reading.
+            // Those that are there now: a shard that is faster than this thread holds up neither
+            // the other shards nor what this thread has to do beside reading.
             for _ in 0..shard.queue.turns.slots() {
                 let Ok(turn) = shard.queue.turns.pop() else { break };
                 shard.take_turn(turn, epoch, &mut self.kept, &mut emit);
@@ -101,7 +93,7 @@ impl Records {
     /// Returns how many records were dropped since the worker's start: shards had no room for them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.queues.dropped() + self.kept.dropped
+        self.queues.dropped()
     }
 
     /// Waits until there may be records: for milliseconds while they come, after a second without
@@ -167,24 +159,27 @@ impl Reading {
     }
 
     /// Emits the answers that ended in a turn, and keeps those that go on.
-    fn take_turn(&mut self, turn: Turn, epoch: Instant, kept: &mut Kept, emit: &mut impl Emit) {
+    fn take_turn(&mut self, turn: Turn, epoch: Instant, kept: &mut usize, emit: &mut impl Emit) {
         self.fill(turn.len);
         let mut rest = &self.entries[..];
         while let Some((entry, len)) = entry::read(rest) {
             rest = &rest[len..];
             match entry {
                 Entry::Answer(answer) if answer.number() == 0 => {
-                    emit(answer, Ended::NOTHING, answer.start(turn.start, epoch), turn.end);
+                    emit(answer, answer.ended(), answer.start(turn.start, epoch), turn.end);
                 }
-                Entry::Answer(_) if kept.bytes + len > KEPT_MAX => kept.dropped += 1,
+                // A client that lets many stand still keeps none from the log.
+                Entry::Answer(answer) if *kept + len > KEPT_MAX => {
+                    emit(answer, Ended::NOT_FOLLOWED, answer.start(turn.start, epoch), turn.end);
+                }
                 Entry::Answer(answer) => {
-                    kept.bytes += len;
+                    *kept += len;
                     let since = answer.start(turn.start, epoch);
                     self.open.insert(answer.number(), (since, answer.bytes().into()));
                 }
                 Entry::End(ended) => {
                     let Some((since, bytes)) = self.open.remove(&ended.number) else { continue };
-                    kept.bytes -= bytes.len();
+                    *kept -= bytes.len();
                     if let Some(answer) = Stored::kept(&bytes) {
                         emit(answer, ended, since, turn.end);
                     }
@@ -195,11 +190,11 @@ impl Reading {
 
     /// The shard has failed in the midst of a turn: that is the end of all its answers, and how
     /// much of them was sent is not known.
-    fn end(&mut self, epoch: Instant, kept: &mut Kept, emit: &mut impl Emit) {
+    fn end(&mut self, epoch: Instant, kept: &mut usize, emit: &mut impl Emit) {
         let cut = Cut::Closed(Close::Ours("a shard that has failed")).number();
         let (ended, now) = (Ended { number: 0, unsent: u64::MAX, cut }, Instant::now());
         for (_, (since, bytes)) in self.open.drain() {
-            kept.bytes -= bytes.len();
+            *kept -= bytes.len();
             if let Some(answer) = Stored::kept(&bytes) {
                 emit(answer, ended, since, now);
             }

@@ -50,7 +50,8 @@ pub struct Record<'r> {
     pub user_agent: Option<&'r [u8]>,
     /// Why the answer was given up; `None`: all of it was handed to the kernel. The names are those
     /// of [`Ends::named`](crate::Ends::named), and `stream_reset`: the peer ended the stream
-    /// of HTTP/2, and `incomplete`: the file changed while it was sent.
+    /// of HTTP/2; `incomplete`: the file changed while it was sent; `not_followed`: it went on when
+    /// more answers were under way than can be followed, and how it ended is not known.
     pub cut: Option<&'static str>,
 }
 

@@ -223,12 +223,12 @@ impl Queue {
         if self.turn.len() == self.begun {
             return None;
         }
-        if goes_on && !self.has_room_for_end() {
-            self.wake.0.count_dropped(1);
-            self.turn.truncate(self.begun);
-            return None;
+        let is_followed = goes_on && self.has_room_for_end();
+        if goes_on && !is_followed {
+            // Whatever others do: a record there is.
+            entry::set_not_followed(&mut self.turn[self.begun..]);
         }
-        let number = if goes_on { NonZeroU32::new(self.next_number()) } else { None };
+        let number = if is_followed { NonZeroU32::new(self.next_number()) } else { None };
         if let Some(number) = number {
             entry::set_number(&mut self.turn[self.begun..], number);
             self.open += 1;

@@ -103,7 +103,7 @@ fn a_record_comes_back_as_it_was_written() {
 #[test]
 fn of_what_could_not_be_read_the_first_line_is_kept() {
     let long = [&b"GET /"[..], &[b'x'; 9000]].concat();
-    let cases: [(&[u8], &[u8], &[u8]); 12] = [
+    let cases: [(&[u8], &[u8], &[u8]); 15] = [
         (b"GET /a HTTP/1.1\r\nHost: b\r\n", b"GET", b"/a"),
         (b"\r\nGET /a HTTP/1.1\r\n", b"GET", b"/a"),
         (b"BREW /pot HTCPCP/1.0\r\n", b"BREW", b"/pot HTCPCP/1.0"),
@@ -112,7 +112,10 @@ fn of_what_could_not_be_read_the_first_line_is_kept() {
         (b"GET HTTP/1.1\r\n", b"GET", b"HTTP/1.1"),
         (b"GET", b"", b"GET"),
         (b"G\"T /\r\n", b"", b"G\"T /"),
-        (b"A-METHOD-OF-MORE-THAN-32-CHARACTERS /", b"", b"A-METHOD-OF-MORE-THAN-32-CHARACTERS /"),
+        (b"A-METHOD-OF-MORE-THAN-32-CHARACTERS /", b"", b"A-METHOD-OF-MORE"),
+        (b"Cookie: secret", b"", b"Cookie"),
+        (b"name=a&password=secret", b"", b"name"),
+        (b"words, then a secret", b"", b"words, then a se"),
         (b"\x16\x03\x01\x02\0", b"", b"\x16\x03\x01\x02\0"),
         (b"", b"", b""),
         (&long, b"GET", &long[4..4 + TARGET_MAX]),
@@ -266,6 +269,57 @@ fn a_shard_that_is_faster_than_the_reader_does_not_keep_it() {
         });
         assert_eq!(read, 1);
     }
+}
+
+/// A client may let as many answers stand still as it likes: each has a record, that of the peer's
+/// next request too.
+#[test]
+fn answers_that_are_too_many_to_follow_are_recorded_at_once() {
+    let epoch = Instant::now();
+    let queues = Arc::new(Queues::new(epoch));
+    let mut recorder = recorder(&queues);
+    let mut records = Records::new(Arc::clone(&queues));
+    let path = [&b"/"[..], &[b'x'; 8000]].concat();
+    let (long, short) = (request(&path), request(b"/short"));
+    let mut open = Vec::new();
+    let mut begin = |recorder: &mut Recorder, records: &mut Records, request| {
+        recorder.note(&answer(request, epoch, 1000));
+        open.extend(recorder.begin(true));
+        recorder.end_turn(epoch, || epoch);
+        (open.len(), read(records))
+    };
+    // More than are kept, by their bytes.
+    let mut last = (0, Vec::new());
+    while last.1.is_empty() {
+        assert!(last.0 < 10_000, "the memory of the reader grows");
+        last = begin(&mut recorder, &mut records, &long);
+    }
+    assert!(last.1[0].ends_with("x 0 ms 0 not_followed") && last.0 > 4000, "{last:?}");
+    // More than have places for their ends.
+    let mut count = last.0;
+    loop {
+        let (open, lines) = begin(&mut recorder, &mut records, &short);
+        if open == count {
+            assert_eq!(lines, ["/short 0 ms 0 not_followed"]);
+            break;
+        }
+        count = open;
+        assert!(count < 100_000, "the ends are without limit");
+    }
+    recorder.note(&answer(&short, epoch, 7));
+    let _ = recorder.begin(false);
+    recorder.end_turn(epoch, || epoch);
+    assert_eq!(read(&mut records), ["/short 0 ms 7 whole"]);
+    // Of those that are kept the ends are told.
+    let kept = open.len();
+    for answer in open {
+        recorder.end(answer, 0, None);
+    }
+    recorder.end_turn(epoch, || epoch);
+    let told = read(&mut records);
+    assert!(told.len() > 4000 && told.len() < kept, "{} of {kept}", told.len());
+    assert!(told.iter().all(|line| line.ends_with(" 0 ms 1000 whole")));
+    assert_eq!(records.dropped(), 0);
 }
 
 #[test]

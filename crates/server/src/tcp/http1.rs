@@ -111,7 +111,7 @@ impl Http1 {
             Ok(drain) => drain,
             Err(rejection) => {
                 let labels = RequestLabels::of(head.request.method.into());
-                return self.refuse(io, shared, &Refusal::of(&rejection, head, labels), head.len);
+                return self.refuse(io, shared, &Refusal::of(&rejection, head, labels, None), head.len);
             }
         };
         if io.check_kernel_key(shared.offload)? == KernelKey::UpdateFirst {
@@ -136,7 +136,7 @@ impl Http1 {
                 return Ok(Step::Waits);
             }
             Outcome::Refused(rejection) => {
-                let refusal = Refusal::of(rejection, head, io.origin().labels());
+                let refusal = Refusal::of(rejection, head, io.origin().labels(), since);
                 return self.refuse(io, shared, &refusal, head.len);
             }
         };

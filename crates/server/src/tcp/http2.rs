@@ -212,8 +212,8 @@ impl Http2 {
         let len = text.ready() as u64;
         count(io, cx, status, if head_only { 0 } else { len });
         let content_length = Some(len);
-        // Its text is small, as in HTTP/1. A peer that does not read it must not keep its record, nor
-        // those of others, from the log.
+        // Its text is small, as in HTTP/1. A peer that does not read it must not keep its record,
+        // nor those of others, from the log.
         cx.log.watch(false);
         let fields = &rejection.fields();
         let head = ResponseHead { status, date: &cx.date, block: b"", fields, content_length };

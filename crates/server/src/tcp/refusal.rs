@@ -1,5 +1,7 @@
 //! Refusals in HTTP/1, after which the connection ends.
 
+use std::time::Instant;
+
 use sitar_http::h1::{self, RequestHead};
 use sitar_http::{Method, Rejection, Status};
 use sitar_io::Engine;
@@ -25,6 +27,8 @@ pub(super) struct Refusal<'a> {
     requested: Option<Requested<'a>>,
     labels: RequestLabels,
     version: HttpVersion,
+    /// When it was first looked at; `None`: in this turn.
+    since: Option<Instant>,
 }
 
 impl<'a> Refusal<'a> {
@@ -33,10 +37,11 @@ impl<'a> Refusal<'a> {
         rejection: &'a Rejection,
         head: &'a RequestHead<'_>,
         labels: RequestLabels,
+        since: Option<Instant>,
     ) -> Refusal<'a> {
         let head_only = head.request.method == Method::Head;
         let requested = Some(Requested::Request(&head.request, labels.host()));
-        Refusal { rejection, head_only, requested, labels, version: head.version.into() }
+        Refusal { rejection, head_only, requested, labels, version: head.version.into(), since }
     }
 
     /// That of text, all that has come since the last request.
@@ -48,7 +53,8 @@ impl<'a> Refusal<'a> {
     /// That of what cannot be read.
     pub(super) fn unread(rejection: &'a Rejection, head_only: bool) -> Refusal<'a> {
         let (labels, version) = (RequestLabels::UNKNOWN, HttpVersion::Http11);
-        Refusal { rejection, head_only, requested: Some(Requested::Text(b"")), labels, version }
+        let requested = Some(Requested::Text(b""));
+        Refusal { rejection, head_only, requested, labels, version, since: None }
     }
 }
 
@@ -91,7 +97,7 @@ fn refuse_for<E: Engine>(
     more: bool,
     why: Close,
 ) -> Result<Put, Close> {
-    let &Refusal { rejection, head_only, requested, labels, version } = refusal;
+    let &Refusal { rejection, head_only, requested, labels, version, since } = refusal;
     let date = cx.date;
     let put = io.put(cx, |output, security| output.rejection(security, rejection, &date, head_only))?;
     match put {
@@ -103,7 +109,7 @@ fn refuse_for<E: Engine>(
             let content = if head_only { 0 } else { refusal_len(status, reason) as u64 };
             cx.numbers.answered(labels, version, status, content);
             let requested = requested.unwrap_or_else(|| Requested::Text(io.pending()));
-            io.note(&mut cx.log, (requested, version, None), (status, content));
+            io.note(&mut cx.log, (requested, version, since), (status, content));
             cx.log.begin(false);
         }
     }

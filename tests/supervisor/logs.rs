@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn no_record_is_lost_over_an_upgrade() {
@@ -53,7 +54,7 @@ fn a_file_that_is_renamed_during_an_upgrade_is_there_again() {
     let log = service.place.path("a.log");
     let is_log = |fd: fs::DirEntry| fs::read_link(fd.path()).is_ok_and(|to| to.ends_with("a.log"));
     let has_log = |pid| fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|fds| fds.flatten().any(is_log));
-    for _ in 0..20 {
+    for _ in 0..40 {
         let (before, old) = (service.place.processes(), service.supervisor());
         let is_renamed = std::thread::scope(|scope| {
             let upgrade = scope.spawn(|| service.run(&["upgrade"]).ok());
@@ -64,9 +65,14 @@ fn a_file_that_is_renamed_during_an_upgrade_is_there_again() {
             }
             // The successor serves when its worker does, and goes on when this one says so.
             let tell = |signal| kill_process(Pid::from_raw(old.cast_signed()).unwrap(), signal).is_ok();
-            let is_renamed = tell(Signal::STOP) && worker.is_some_and(|worker| !has_log(worker));
+            let is_early = tell(Signal::STOP) && worker.is_some_and(|worker| !has_log(worker));
+            // Never, where something is still to come from the one that has been stopped.
+            let until = Instant::now() + Duration::from_secs(1);
+            while is_early && !worker.is_some_and(has_log) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let is_renamed = is_early && worker.is_some_and(has_log);
             if is_renamed {
-                eventually("the log of the next worker", || worker.is_some_and(has_log));
                 fs::rename(&log, service.place.path("b.log")).unwrap();
             }
             tell(Signal::CONT);

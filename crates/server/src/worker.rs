@@ -227,7 +227,7 @@ impl Worker {
     }
 
     /// Returns the records of the answers that are logged, from then on. For one thread that reads
-    /// until the worker has ended: nobody else gets them.
+    /// until the worker has ended: another one gets none of them.
     #[must_use]
     pub fn records(&self) -> Records {
         Records::new(Arc::clone(&self.shards.queues))

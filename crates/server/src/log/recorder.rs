@@ -68,7 +68,7 @@ impl Drop for CalledAtTheEnd {
 /// Answers that have just ended, and what was left of them.
 type Ending = Rc<RefCell<Vec<(NonZeroU32, u64)>>>;
 
-/// An answer that is under way and has an entry. Whoever sends it holds this, and says its end.
+/// An answer that is under way and has an entry. What sends it holds this, and says its end.
 #[derive(Debug)]
 pub(crate) struct OpenAnswer(NonZeroU32);
 

@@ -531,13 +531,17 @@ mod tests {
     fn a_worker_that_does_not_answer_is_asked_ever_less_often() {
         let (worker, other) = worker();
         assert_eq!(worker.ask_numbers(Duration::ZERO), None);
+        // One that has no time to answer has not been silent.
+        assert_eq!(worker.ask_numbers(Duration::from_millis(1)), None);
+        assert_eq!(lock(&worker.counted).silences, 0);
+        other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap();
         for silences in 1..=3 {
             let before = Instant::now();
-            assert_eq!(worker.ask_numbers(Duration::from_millis(1)), None);
+            assert_eq!(worker.ask_numbers(HEARING), None);
             // It was asked once, and is not asked again now.
-            assert_eq!(worker.ask_numbers(Duration::from_secs(60)), None);
+            assert_eq!(worker.ask_numbers(Duration::from_secs(600)), None);
             let asked = other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap().value;
-            assert_eq!(asked, json!({ "ask": silences, "value": { "do": "numbers" } }));
+            assert_eq!(asked, json!({ "ask": silences + 1, "value": { "do": "numbers" } }));
             let mut counted = lock(&worker.counted);
             let (until, pause) = (counted.silent_until.unwrap(), Duration::from_secs(5 << (silences - 1)));
             assert!((before + pause..=Instant::now() + pause).contains(&until), "after {silences}");

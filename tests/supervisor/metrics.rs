@@ -488,3 +488,30 @@ fn what_is_no_request_for_numbers_is_refused() {
     assert_eq!(service.get("a.test", "/metrics").0, 404);
     assert_eq!(service.get("a.test", "/healthz").0, 404);
 }
+
+#[test]
+fn records_of_logs_are_counted_whatever_becomes_of_them() {
+    let log = |path: &str| format!("[log]\naccess = \"{path}\"\nsample = {{ \"4xx\" = 2 }}\n");
+    let service = start(&log("./a.log"));
+    let ask = |found: usize, missing: usize| {
+        (0..found).for_each(|_| _ = plain(&service, &head("GET", "a.test", "/name.txt", "")));
+        (0..missing).for_each(|_| _ = plain(&service, &head("GET", "a.test", "/nothing", "")));
+    };
+    let records = || {
+        let series = series(&service);
+        let of = |name: &str| series[name];
+        [
+            of("sitar_log_written_total"),
+            of("sitar_log_sampled_total"),
+            of("sitar_log_dropped_total{reason=\"not_writable\"}"),
+            of("sitar_log_dropped_total{reason=\"too_slow\"}"),
+        ]
+    };
+    ask(3, 4);
+    eventually("the records of seven answers", || records() == [5, 2, 0, 0]);
+    // Another log begins from zero, and their sum does not; one that takes nothing is said.
+    configure(&service.place, &log("/dev/full"));
+    service.reload();
+    ask(2, 0);
+    eventually("two records that are lost", || records() == [5, 2, 2, 0]);
+}

@@ -29,6 +29,8 @@ pub(crate) struct Logs {
     /// Those that the writer still has for answers that began before, the oldest first.
     retired: Vec<Known>,
     last: u16,
+    /// What was counted of those that are forgotten: written, sampled, failed.
+    forgotten: [u64; 3],
 }
 
 /// A log, and its number.
@@ -109,7 +111,8 @@ impl Logs {
         self.retired.retain(|known| !stays(known));
         self.retired.extend(self.current.drain(..).filter(|known| !stays(known)));
         let many = self.retired.len().saturating_sub(RETIRED_MAX);
-        self.retired.drain(..many);
+        let gone: Vec<Known> = self.retired.drain(..many).collect();
+        self.forget(&gone);
         self.current = next;
         self.writer.set(logs);
     }
@@ -133,7 +136,10 @@ impl Logs {
     /// its target was opened for another.
     pub(crate) fn reopen(&mut self, opened: impl IntoIterator<Item = (Target, OwnedFd)>) {
         let opened: HashMap<Target, OwnedFd> = opened.into_iter().collect();
-        self.retired.retain(|known| opened.contains_key(&known.target));
+        let retired = std::mem::take(&mut self.retired).into_iter();
+        let (stay, gone): (Vec<_>, Vec<_>) = retired.partition(|known| opened.contains_key(&known.target));
+        self.retired = stay;
+        self.forget(&gone);
         let all = self.current.iter().chain(&self.retired).map(|known| {
             let fd = opened.get(&known.target).and_then(|fd| fd.try_clone().ok());
             new(known.clone(), fd.and_then(|fd| sink(&known.target, fd)))
@@ -151,6 +157,18 @@ impl Logs {
         self.writer.dropped()
     }
 
+    fn forget(&mut self, gone: &[Known]) {
+        add(&mut self.forgotten, gone);
+    }
+
+    /// Returns how many records of all logs were written, sampled and not written, until now.
+    pub(crate) fn sums(&self) -> [u64; 3] {
+        let mut sums = self.forgotten;
+        add(&mut sums, &self.current);
+        add(&mut sums, &self.retired);
+        sums
+    }
+
     /// Returns what was counted of each log that is in force.
     pub(crate) fn numbers(&self) -> Vec<LogNumbers> {
         let of = |known: &Known| LogNumbers {
@@ -160,6 +178,16 @@ impl Logs {
             sampled: known.counts.sampled.load(Ordering::Relaxed),
         };
         self.current.iter().map(of).collect()
+    }
+}
+
+/// Adds what was counted of logs.
+fn add(sums: &mut [u64; 3], logs: &[Known]) {
+    for known in logs {
+        let LogCounts { written, sampled, failed } = &*known.counts;
+        for (sum, count) in sums.iter_mut().zip([written, sampled, failed]) {
+            *sum += count.load(Ordering::Relaxed);
+        }
     }
 }
 

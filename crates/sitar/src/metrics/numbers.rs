@@ -33,8 +33,14 @@ pub(crate) struct Numbers {
     /// Bytes that peers make shards hold, and bytes of bodies in memory.
     pub(super) held: u64,
     pub(super) bodies: u64,
+    /// Records of access logs, by what has become of them.
+    pub(super) records: BTreeMap<&'static str, u64>,
     pub(super) sites: BTreeMap<String, Site>,
 }
+
+/// What becomes of a record: it is written; it is left out by sampling; its log could not be
+/// written; its shard had no room for it.
+pub(crate) const RECORDS: [&str; 4] = ["written", "sampled", "failed", "dropped"];
 
 /// The answers of a site.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +51,8 @@ pub(super) struct Site {
 }
 
 impl Numbers {
-    /// Those of the worker in this process.
-    pub(crate) fn of(worker: &WorkerNumbers) -> Numbers {
+    /// Those of the worker in this process, and of its records, in the order of [`RECORDS`].
+    pub(crate) fn of(worker: &WorkerNumbers, records: [u64; RECORDS.len()]) -> Numbers {
         let mut numbers = Numbers {
             ends: worker.counts.ends.named().into_iter().collect(),
             calls: worker.calls,
@@ -54,6 +60,7 @@ impl Numbers {
             send_buffers_free: worker.send_buffers_free,
             held: worker.held,
             bodies: worker.bodies,
+            records: RECORDS.into_iter().zip(records).collect(),
             ..Numbers::default()
         };
         numbers.counts = worker.counts.named().into_iter().filter(|(name, _)| is_no_end(name)).collect();
@@ -92,6 +99,7 @@ impl Numbers {
             "send_buffers": [self.send_buffers, self.send_buffers_free],
             "held": self.held,
             "bodies": self.bodies,
+            "records": object(&self.records),
             "sites": sites.collect::<Vec<_>>(),
         })
     }
@@ -125,6 +133,7 @@ impl Numbers {
             send_buffers_free,
             held: number("held")?,
             bodies: number("bodies")?,
+            records: known("records", &mut RECORDS.into_iter())?,
             sites,
         })
     }
@@ -157,6 +166,9 @@ impl Numbers {
         for (name, count) in &other.ends {
             add(self.ends.entry(name).or_default(), *count);
         }
+        for (name, count) in &other.records {
+            add(self.records.entry(name).or_default(), *count);
+        }
         let both = self.handshakes.iter_mut().flatten().zip(other.handshakes.iter().flatten());
         both.for_each(|(sum, count)| add(sum, *count));
         add(&mut self.calls, other.calls);
@@ -175,7 +187,7 @@ impl Numbers {
     /// Whether these were told later than `other`, of the same worker.
     pub(crate) fn is_later_than(&self, other: &Numbers) -> bool {
         let sum = |numbers: &Numbers| {
-            let all = numbers.counts.values().chain(numbers.ends.values());
+            let all = numbers.counts.values().chain(numbers.ends.values()).chain(numbers.records.values());
             all.fold(numbers.calls, |sum, count| sum.saturating_add(*count))
         };
         sum(self) >= sum(other)

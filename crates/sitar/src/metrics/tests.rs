@@ -59,7 +59,7 @@ fn worker() -> WorkerNumbers {
 
 fn facts() -> Facts {
     Facts {
-        numbers: Numbers::of(&worker()),
+        numbers: Numbers::of(&worker(), [8, 7, 6, 5]),
         is_up: true,
         is_uring: true,
         restarts: 2,
@@ -109,6 +109,11 @@ fn numbers_as_text_of_prometheus() {
         "sitar_send_buffers{state=\"used\"} 4",
         "sitar_memory_bytes{use=\"bodies\"} 12",
         "sitar_memory_bytes{use=\"connections\"} 4096",
+        "sitar_log_written_total 8",
+        "sitar_log_sampled_total 7",
+        "# TYPE sitar_log_dropped_total counter",
+        "sitar_log_dropped_total{reason=\"not_writable\"} 6",
+        "sitar_log_dropped_total{reason=\"too_slow\"} 5",
         "# TYPE sitar_certificate_expiry_timestamp_seconds gauge",
         "sitar_certificate_expiry_timestamp_seconds{name=\"a.test\"} 1750000000",
         "# TYPE sitar_site_info gauge",
@@ -164,7 +169,7 @@ fn numbers_as_openmetrics() {
 
 #[test]
 fn numbers_are_told_and_read_as_they_are() {
-    let numbers = Numbers::of(&worker());
+    let numbers = Numbers::of(&worker(), [8, 7, 6, 5]);
     assert_eq!(Numbers::from_json(&numbers.to_json()), Some(numbers.clone()));
     let text = numbers.to_json().to_string();
     assert_eq!(Numbers::from_json(&serde_json::from_str(&text).unwrap()), Some(numbers));
@@ -172,7 +177,7 @@ fn numbers_are_told_and_read_as_they_are() {
 
 #[test]
 fn a_worker_that_tells_anything_is_not_believed() {
-    let right = Numbers::of(&worker()).to_json();
+    let right = Numbers::of(&worker(), [8, 7, 6, 5]).to_json();
     for (name, wrong) in [
         ("counts", json!([])),
         ("ends", json!(7)),
@@ -181,6 +186,7 @@ fn a_worker_that_tells_anything_is_not_believed() {
         ("send_buffers", json!([1])),
         ("held", json!("1")),
         ("bodies", json!(null)),
+        ("records", json!([1])),
         ("sites", json!([["a"]])),
         ("sites", json!([[1, 2, []]])),
     ] {
@@ -196,13 +202,13 @@ fn a_worker_that_tells_anything_is_not_believed() {
     value["sites"][0] =
         json!(["x".repeat(5000), 1, [[299, 1], [200, 1, 3, 0], [200, 1, 0, 9], ["x"], [200, 5]]]);
     let read = Numbers::from_json(&value).unwrap();
-    assert_eq!(read.counts, Numbers::of(&worker()).counts);
+    assert_eq!(read.counts, Numbers::of(&worker(), [8, 7, 6, 5]).counts);
     assert_eq!(read.sites.len(), 4097);
     let site = &read.sites[&"x".repeat(4096)];
     assert_eq!(site.answers.iter().collect::<Vec<_>>(), [(&(200, None), &5)]);
     // Sums have an end.
     let mut sum = read.clone();
-    let mut large = Numbers::of(&worker());
+    let mut large = Numbers::of(&worker(), [8, 7, 6, 5]);
     large.calls = u64::MAX;
     large.counts.insert("accepted", u64::MAX);
     sum.add(&large);
@@ -213,13 +219,14 @@ fn a_worker_that_tells_anything_is_not_believed() {
 #[test]
 fn those_of_workers_that_have_ended_stay_in_the_sum() {
     let mut sum = Numbers::default();
-    sum.add_ended(&Numbers::of(&worker()));
+    sum.add_ended(&Numbers::of(&worker(), [8, 7, 6, 5]));
     // It has three connections open no more, and holds nothing.
     assert_eq!((sum.count("accepted"), sum.open(), sum.ends["own_faults"]), (9, 0, 4));
     assert_eq!((sum.send_buffers, sum.held, sum.bodies), (0, 0, 0));
-    sum.add(&Numbers::of(&worker()));
+    sum.add(&Numbers::of(&worker(), [8, 7, 6, 5]));
     assert_eq!((sum.count("accepted"), sum.open(), sum.send_buffers, sum.held), (18, 3, 64, 4096));
     assert_eq!(sum.handshakes, [[2, 0], [6, 2]]);
+    assert_eq!(sum.records, [("dropped", 10), ("failed", 12), ("sampled", 14), ("written", 16)].into());
     assert_eq!(sum.sites["a.test"].content, 600);
     let get = (CountedMethod::Get, HttpVersion::Http11);
     assert_eq!(sum.sites["a.test"].answers[&(200, Some(get))], 20);
@@ -241,7 +248,7 @@ fn the_numbers_of_the_most_sites_fit_into_a_message() {
             answers: all.clone(),
             content: u64::MAX,
         };
-        Numbers::of(&WorkerNumbers { sites: (0..count).map(site).collect(), ..worker() })
+        Numbers::of(&WorkerNumbers { sites: (0..count).map(site).collect(), ..worker() }, [0; 4])
     };
     let few = sites(100);
     assert_eq!(few.sites.values().next().unwrap().answers.len(), 9 * statuses.len());

@@ -106,6 +106,7 @@ pub(crate) fn text(facts: &Facts, format: Format) -> String {
     requests(&mut text, &facts.numbers);
     connections(&mut text, &facts.numbers);
     resources(&mut text, facts);
+    logs(&mut text, &facts.numbers);
     server(&mut text, facts);
     if format == Format::OpenMetrics {
         text.out.push_str("# EOF\n");
@@ -185,6 +186,17 @@ fn resources(text: &mut Text, facts: &Facts) {
     text.metric("sitar_memory_bytes", Kind::Gauge, Some("bytes"), help);
     text.sample(&[("use", "bodies")], numbers.bodies);
     text.sample(&[("use", "connections")], numbers.held);
+}
+
+fn logs(text: &mut Text, numbers: &Numbers) {
+    let count = |name: &str| numbers.records.get(name).copied().unwrap_or_default();
+    text.single("sitar_log_written", Kind::Counter, "Records written to access logs.", count("written"));
+    let help = "Records that sampling has left out of access logs.";
+    text.single("sitar_log_sampled", Kind::Counter, help, count("sampled"));
+    let help = "Records that are in no access log: the log could not be written, or its writer was too slow.";
+    text.metric("sitar_log_dropped", Kind::Counter, None, help);
+    text.sample(&[("reason", "not_writable")], count("failed"));
+    text.sample(&[("reason", "too_slow")], count("dropped"));
 }
 
 fn server(text: &mut Text, facts: &Facts) {

@@ -174,9 +174,7 @@ impl Process {
                 Value::Null
             }
             "status" => self.status(),
-            "numbers" => {
-                self.worker.get().map_or(Value::Null, |worker| Numbers::of(&worker.numbers()).to_json())
-            }
+            "numbers" => self.worker.get().map_or(Value::Null, |worker| self.numbers(worker).to_json()),
             "turn" => self.worker.get().is_some_and(|worker| worker.turns(TURNING)).into(),
             _ => Value::Null,
         }
@@ -270,7 +268,7 @@ impl Process {
 
     /// Tells the supervisor, if there is one, what this worker has counted until its end.
     pub(super) fn tell_counted(&self, worker: &Worker) {
-        let value = json!({ "counted": Numbers::of(&worker.numbers()).to_json() });
+        let value = json!({ "counted": self.numbers(worker).to_json() });
         let _ = self.line.ask(&value, &[], &[], TURNING);
     }
 
@@ -311,6 +309,13 @@ impl Process {
         if let Some(end) = end {
             end.wait();
         }
+    }
+
+    fn numbers(&self, worker: &Worker) -> Numbers {
+        let logs = lock(&self.logs);
+        let ([written, sampled, failed], dropped) = (logs.sums(), logs.dropped());
+        drop(logs);
+        Numbers::of(&worker.numbers(), [written, sampled, failed, dropped])
     }
 
     /// Notes that the shards run.

@@ -70,7 +70,9 @@ fn openmetrics(service: &Service) -> String {
 fn series(service: &Service) -> BTreeMap<String, u64> {
     let (status, text) = get(service, "/metrics");
     assert_eq!(status, 200, "{text}");
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    // All others are whole numbers.
+    let is_sum = |line: &str| line.starts_with("sitar_http_request_duration_seconds_sum ");
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !is_sum(line));
     let series = lines.map(|line| {
         let (name, value) = line.rsplit_once(' ').unwrap();
         (name.to_owned(), value.parse().unwrap())
@@ -172,6 +174,11 @@ fn each_answer_is_counted_as_what_it_is() {
     assert_eq!(first, 3 * NAME.len() + "404 Not Found\n".len() + "405 Method Not Allowed\n".len());
     let handshakes = of(&service, "sitar_tls_handshakes_total");
     assert!(handshakes.contains(&"{version=\"1.3\",resumed=\"false\"} 2".to_owned()), "{handshakes:?}");
+    // Some are timed at the end of a turn, when their clients have them already.
+    eventually("the durations of all answers", || {
+        let (series, name) = (series(&service), "sitar_http_request_duration_seconds");
+        series[&format!("{name}_count")] == 15 && series[&format!("{name}_bucket{{le=\"+Inf\"}}")] == 15
+    });
     let series = series(&service);
     assert_eq!(series["sitar_connections_accepted_total"], 13);
     assert_eq!(series["sitar_worker_up"], 1);
@@ -212,6 +219,8 @@ fn what_is_shown_is_read_by_the_tools() {
         let requests = format!("sitar_http_requests counter {}\n", IN_EACH_WAY.len());
         assert!(families.contains(&requests), "{families}");
         assert!(families.contains("sitar_memory_bytes gauge 2\n"), "{families}");
+        let durations = "sitar_http_request_duration_seconds histogram 19\n";
+        assert!(families.contains(durations), "{families}");
     }
 }
 

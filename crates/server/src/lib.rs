@@ -36,7 +36,7 @@ pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
 pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, Records, RecordsWaker, TARGET_MAX};
-pub use numbers::{Answers, CountedMethod, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers};
+pub use numbers::{Answers, CountedMethod, Durations, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers};
 pub use passed::{Passed, Passing};
 pub use peer::Peer;
 pub use report::{Incident, Report};

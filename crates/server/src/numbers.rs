@@ -4,7 +4,9 @@
 //! Each number has one writer, the shard's thread, so it takes neither a lock nor an operation that
 //! other cores wait for. What a reader adds up may be of two moments, a few requests apart.
 
+mod histogram;
 mod sites;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +15,11 @@ use sitar_http::Status;
 use sitar_io::Stats;
 use sitar_tls::Version;
 
+pub use self::histogram::Durations;
+use self::histogram::Histogram;
 pub use self::sites::{Answers, CountedMethod, HttpVersion, SiteNumbers};
 use self::sites::{SiteCounters, Sum};
+pub(crate) use self::times::{Since, Times};
 use crate::Counts;
 use crate::counts::{Counter, Counters};
 use crate::snapshot::{HostId, Hosts};
@@ -30,6 +35,8 @@ pub(crate) struct ShardNumbers {
     pub(crate) counts: Counters,
     /// Handshakes completed, by version, whole and resumed.
     handshakes: [[Counter; 2]; VERSIONS.len()],
+    /// How long answers took, where that is asked for.
+    durations: Histogram,
     /// System calls of the ring's engine.
     calls: Counter,
     /// Send buffers, and those of them that are free.
@@ -182,6 +189,10 @@ pub struct WorkerNumbers {
     pub held: u64,
     /// Bytes of bodies in memory.
     pub bodies: u64,
+    /// How long answers took, from the turn in which a request was first looked at until all of
+    /// its answer was handed to the kernel, or was given up; of those that have ended. Nothing,
+    /// unless it was asked for ([`Hooks::times`](crate::Hooks::times)).
+    pub durations: Durations,
     /// Answers by site, sorted by name. Those that no site gives have an empty name.
     pub sites: Vec<SiteNumbers>,
 }
@@ -218,6 +229,7 @@ impl WorkerNumbers {
             sum.send_buffers += shard.send_buffers.get();
             sum.send_buffers_free += shard.send_buffers_free.get();
             sum.held += shard.held.get();
+            sum.durations += shard.durations.durations();
             sites.entry("".into()).or_default().add(&shard.unrouted);
             // Copied, so that the shard does not wait while they are added up.
             let known: Vec<_> =

@@ -112,6 +112,8 @@ pub struct Hooks {
     pub log: Option<LogId>,
     /// Proxies whose word about their clients is believed, for logs.
     pub trusted_proxies: Arc<Networks>,
+    /// Whether the durations of answers are counted.
+    pub times: bool,
 }
 
 impl fmt::Debug for Pem {

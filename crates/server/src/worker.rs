@@ -70,6 +70,8 @@ pub(crate) struct ShardSpec {
     pub(crate) report: Report,
     /// For records of answers.
     pub(crate) queues: Arc<Queues>,
+    /// Whether answers are timed.
+    pub(crate) times: bool,
     pub(crate) stop: Stop,
     /// The numbers of each shard. One that is started again goes on with them.
     pub(crate) numbers: Vec<Arc<ShardNumbers>>,
@@ -127,6 +129,7 @@ impl ShardSpec {
             clock,
             report,
             queues: Arc::new(Queues::new(Instant::now())),
+            times: hooks.times,
             stop: Stop::default(),
             numbers: (0..shards).map(|_| Arc::default()).collect(),
         })

@@ -94,6 +94,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         tls: None,
         log: logs.id(),
         trusted_proxies: Arc::default(),
+        times: false,
     };
     // Before the threads, which inherit it.
     let entered = sandbox::enter(settings.sandbox, Reach::OneProcess)?;

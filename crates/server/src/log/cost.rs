@@ -25,7 +25,7 @@ impl Shard {
         let queues = Arc::new(Queues::new(now));
         let hosts = [logs.then_some(LogId(0))].into();
         let wants = Wants { hosts, others: None, trusted: Arc::default() };
-        Shard { recorder: Recorder::new(Arc::clone(&queues), wants), now, queues }
+        Shard { recorder: Recorder::new(Arc::clone(&queues), wants, None), now, queues }
     }
 
     /// Records an answer in a turn of its own.

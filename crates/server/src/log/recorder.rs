@@ -13,6 +13,7 @@ use sitar_http::semantics;
 use super::answer::{Answer, Cut, Requested, Texts};
 use super::entry::{self, END_LEN, Ended, LONGEST, Turn};
 use super::{CAPACITY, Queues, Wake, Wants, since};
+use crate::numbers::{Since, Times};
 
 /// Answers of a shard that may be under way and have an entry: each has a place in the ring for its
 /// end. Further ones are dropped.
@@ -22,10 +23,13 @@ const TURN_MAX: usize = 64 << 10;
 /// Answers that may end while one event is handled: more than a connection has streams.
 const ENDING_MAX: usize = 1024;
 
-/// Records the answers of a shard, where a log is wanted.
+/// Records the answers of a shard where a log is wanted, and times them where that is.
 pub(crate) struct Recorder {
     /// `None`: no log has been wanted yet.
     queue: Option<Box<Queue>>,
+    times: Option<Times>,
+    /// `None`: there is neither.
+    ending: Option<Ending>,
     /// For the reader to take the queue from.
     queues: Arc<Queues>,
 }
@@ -53,7 +57,6 @@ struct Queue {
     last: u32,
     /// Answers whose ends are not in the ring.
     open: usize,
-    ending: Ending,
 }
 
 /// Calls the reader at the end of a shard as well: what that has not said is recorded then.
@@ -66,15 +69,20 @@ impl Drop for CalledAtTheEnd {
 }
 
 /// Answers that have just ended, and what was left of them.
-type Ending = Rc<RefCell<Vec<(NonZeroU32, u64)>>>;
+type Ending = Rc<RefCell<Vec<(OpenAnswer, u64)>>>;
 
-/// An answer that is under way and has an entry. What sends it holds this, and says its end.
-#[derive(Debug)]
-pub(crate) struct OpenAnswer(NonZeroU32);
+/// An answer that is under way. What sends it holds this, and says its end.
+#[derive(Debug, Default)]
+pub(crate) struct OpenAnswer {
+    /// Of its entry, if a log waits for its end.
+    number: Option<NonZeroU32>,
+    /// If it is timed.
+    since: Option<Since>,
+}
 
 /// The same, where it can end without a word: its drop says so.
 pub(crate) struct Watched {
-    answer: NonZeroU32,
+    answer: OpenAnswer,
     /// Bytes of its content that are not handed over.
     pub(crate) unsent: u64,
     ending: Ending,
@@ -85,15 +93,16 @@ impl Drop for Watched {
         let mut ending = self.ending.borrow_mut();
         // No more of them end at once.
         if ending.len() < ENDING_MAX {
-            ending.push((self.answer, self.unsent));
+            ending.push((std::mem::take(&mut self.answer), self.unsent));
         }
     }
 }
 
 impl Recorder {
     /// Records what a snapshot says is to be recorded.
-    pub(crate) fn new(queues: Arc<Queues>, wants: Wants) -> Recorder {
-        let mut recorder = Recorder { queue: None, queues };
+    pub(crate) fn new(queues: Arc<Queues>, wants: Wants, times: Option<Times>) -> Recorder {
+        let ending = times.is_some().then(new_ending);
+        let mut recorder = Recorder { queue: None, times, ending, queues };
         recorder.take_up(wants);
         recorder
     }
@@ -103,6 +112,7 @@ impl Recorder {
     pub(crate) fn take_up(&mut self, wants: Wants) {
         if self.queue.is_none() && wants.is_any() {
             self.queue = Some(Box::new(Queue::new(&self.queues, wants)));
+            self.ending.get_or_insert_with(new_ending);
         } else if let Some(queue) = &mut self.queue {
             queue.wants = wants;
         }
@@ -114,6 +124,14 @@ impl Recorder {
         self.queue.is_some()
     }
 
+    /// A turn begins.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        if let Some(times) = &mut self.times {
+            times.begin_turn(now);
+        }
+    }
+
     /// Notes an answer that is about to begin, instead of the one before.
     #[inline]
     pub(crate) fn note(&mut self, answer: &Answer<'_>) {
@@ -122,25 +140,41 @@ impl Recorder {
         }
     }
 
+    /// Notes when the request was first looked at whose answer is about to begin; `None`: in this
+    /// turn.
+    #[inline]
+    pub(crate) fn note_start(&mut self, start: Option<Instant>) {
+        if let Some(times) = &mut self.times {
+            times.note(start);
+        }
+    }
+
     /// Records the answer that was noted, which has begun. If it goes on, the caller says its end.
     #[inline]
-    pub(crate) fn begin(&mut self, goes_on: bool) -> Option<OpenAnswer> {
-        self.queue.as_mut()?.begin(goes_on).map(OpenAnswer)
+    pub(crate) fn begin(&mut self, goes_on: bool) -> OpenAnswer {
+        let number = self.queue.as_mut().and_then(|queue| queue.begin(goes_on));
+        let since = self.times.as_mut().and_then(|times| times.begin(goes_on));
+        OpenAnswer { number, since }
     }
 
     /// Records the answer that was noted, which has begun. If it goes on, the drop of what this
     /// returns says its end.
     #[inline]
     pub(crate) fn watch(&mut self, goes_on: bool) -> Option<Watched> {
-        let queue = self.queue.as_mut()?;
-        let answer = queue.begin(goes_on)?;
-        Some(Watched { answer, unsent: queue.length, ending: Rc::clone(&queue.ending) })
+        let answer = self.begin(goes_on);
+        let (false, Some(ending)) = (answer.is_none(), &self.ending) else { return None };
+        let unsent = self.queue.as_ref().map_or(0, |queue| queue.length);
+        Some(Watched { answer, unsent, ending: Rc::clone(ending) })
     }
 
     /// An answer has ended.
-    pub(crate) fn end(&mut self, OpenAnswer(answer): OpenAnswer, unsent: u64, cut: Option<Cut>) {
-        if let Some(queue) = &mut self.queue {
-            queue.end(answer, unsent, cut);
+    #[inline]
+    pub(crate) fn end(&mut self, OpenAnswer { number, since }: OpenAnswer, unsent: u64, cut: Option<Cut>) {
+        if let (Some(queue), Some(number)) = (&mut self.queue, number) {
+            queue.end(number, unsent, cut);
+        }
+        if let (Some(times), Some(since)) = (&mut self.times, since) {
+            times.end(since);
         }
     }
 
@@ -148,9 +182,16 @@ impl Recorder {
     /// left.
     #[inline]
     pub(crate) fn note_ends(&mut self, cut: Cut) {
-        let Some(queue) = &mut self.queue else { return };
-        if !queue.ending.borrow().is_empty() {
-            queue.note_ends(cut);
+        if self.ending.as_ref().is_some_and(|ending| !ending.borrow().is_empty()) {
+            self.take_ends(cut);
+        }
+    }
+
+    fn take_ends(&mut self, cut: Cut) {
+        loop {
+            let last = self.ending.as_ref().and_then(|ending| ending.borrow_mut().pop());
+            let Some((answer, unsent)) = last else { return };
+            self.end(answer, unsent, (unsent > 0).then_some(cut));
         }
     }
 
@@ -158,12 +199,25 @@ impl Recorder {
     /// reads the clock.
     #[inline]
     pub(crate) fn end_turn(&mut self, start: Instant, end: impl FnOnce() -> Instant) {
-        if let Some(queue) = &mut self.queue
-            && (queue.begun > 0 || !queue.ends.is_empty() || queue.copied > 0)
-        {
-            queue.end_turn(start, end());
+        let queue = self.queue.as_mut().filter(|queue| queue.has_any());
+        let times = self.times.as_mut().filter(|times| times.has_ended());
+        if queue.is_some() || times.is_some() {
+            let end = end();
+            queue.into_iter().for_each(|queue| queue.end_turn(start, end));
+            times.into_iter().for_each(|times| times.end_turn(end));
         }
     }
+}
+
+impl OpenAnswer {
+    /// Whether nothing waits for its end.
+    pub(super) fn is_none(&self) -> bool {
+        self.number.is_none() && self.since.is_none()
+    }
+}
+
+fn new_ending() -> Ending {
+    Rc::new(RefCell::new(Vec::with_capacity(ENDING_MAX)))
 }
 
 /// The shard fails, or leaves: what it has begun to say is said.
@@ -190,8 +244,13 @@ impl Queue {
             ends: Vec::with_capacity(TURN_MAX),
             last: 0,
             open: 0,
-            ending: Rc::new(RefCell::new(Vec::with_capacity(ENDING_MAX))),
         }
+    }
+
+    /// Whether there is something to hand over.
+    #[inline]
+    fn has_any(&self) -> bool {
+        self.begun > 0 || !self.ends.is_empty() || self.copied > 0
     }
 
     fn note(&mut self, answer: &Answer<'_>) {
@@ -247,13 +306,6 @@ impl Queue {
     fn end(&mut self, answer: NonZeroU32, unsent: u64, cut: Option<Cut>) {
         let cut = cut.map_or(Cut::NONE, Cut::number);
         self.ends.extend_from_slice(&entry::end(Ended { number: answer.get(), unsent, cut }));
-    }
-
-    fn note_ends(&mut self, cut: Cut) {
-        loop {
-            let Some((answer, unsent)) = self.ending.borrow_mut().pop() else { return };
-            self.end(answer, unsent, (unsent > 0).then_some(cut));
-        }
     }
 
     /// Copies the answers of this turn into the ring. Where there is no room, they are dropped: the

@@ -49,7 +49,7 @@ use crate::content::inbox::{Inbox, Message};
 use crate::content::lookup::Served;
 use crate::content::table::Table;
 use crate::log::{Cut, Recorder};
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, Times};
 use crate::peer::Peer;
 use crate::snapshot::Snapshot;
 use crate::stop::{Answering, Stage, Stop};
@@ -107,8 +107,9 @@ impl<E: Engine> Shard<E> {
         let connections = limits.ring().connections as usize;
         let cache = Cache::new(&snapshot, limits.files_open, spec.loader.clone(), index);
         let gate = Gate::new(Arc::clone(&spec.throttle), spec.verifier.clone(), index);
-        let log = Recorder::new(Arc::clone(&spec.queues), snapshot.log_wants());
         let numbers = spec.numbers.get(index).cloned().unwrap_or_default();
+        let times = spec.times.then(|| Times::new(Arc::clone(&numbers), now));
+        let log = Recorder::new(Arc::clone(&spec.queues), snapshot.log_wants(), times);
         let numbers = Numbers::new(numbers, &snapshot.hosts);
         let served = Served::new(snapshot, cache, gate);
         Ok(Shard {
@@ -190,6 +191,7 @@ impl<E: Engine> Shard<E> {
             Some(self.cx.shared.now)
         };
         self.cx.shared.now = self.cx.shared.ring.wait(until)?;
+        self.cx.shared.log.begin_turn(self.cx.shared.now);
         if self.cx.shared.now >= self.dates.until {
             self.update_date();
         }

@@ -253,6 +253,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let hosts = Hosts::one(Arc::clone(&sites[0]));
     // Drawn apart, so that the seeds from before it mean what they did.
     let is_logged = Rng::new(seed ^ 0x10_66ed).chance(600);
+    let times = Rng::new(seed ^ 0x71_3e5).chance(600);
     let hosts = if is_logged { hosts.logged(LogId(0)) } else { hosts };
     let mut first = Snapshot::new(hosts, vec![listener(secure)], tls, limits.clone());
     first.log = is_logged.then_some(LogId(0));
@@ -289,6 +290,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         report: Arc::new(|incident| panic!("{incident}")),
         queues: Arc::clone(&queues),
+        times,
         stop: stop.clone(),
         numbers: vec![Arc::default()],
     };
@@ -410,6 +412,8 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
     let numbers = WorkerNumbers::sum(&spec.numbers, 0);
     let by_site = numbers.sites.iter().flat_map(|site| &site.answers);
     assert_eq!(by_site.map(|one| one.count).sum::<u64>(), counts.requests, "{:?}", numbers.sites);
+    let timed = numbers.durations.buckets().last().map(|(_, count)| count);
+    assert_eq!(timed, Some(if times { counts.requests } else { 0 }), "answers that were timed");
     let handshakes = numbers.handshakes.iter().map(|one| one.whole + one.resumed);
     assert_eq!(handshakes.sum::<u64>(), counts.handshakes);
     // A kernel that cannot change its key is a limit of this program.

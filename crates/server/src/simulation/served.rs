@@ -74,6 +74,7 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         report,
         queues: Arc::new(Queues::new(world.now())),
+        times: false,
         stop: stop.clone(),
         numbers: vec![Arc::default()],
     };

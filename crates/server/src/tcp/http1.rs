@@ -29,8 +29,8 @@ pub(super) struct Http1 {
     scanned: usize,
     /// When the request at the front of the text was first looked up, if it waits for something.
     since: Option<Instant>,
-    /// The last answer, while a log waits for its end.
-    recorded: Option<OpenAnswer>,
+    /// The last answer, while its end is to be recorded.
+    recorded: OpenAnswer,
 }
 
 /// The outcome of a request.
@@ -268,19 +268,15 @@ impl Http1 {
     /// Has the log know if all of the answer has been gathered.
     #[inline]
     fn note_end<E: Engine>(&mut self, cx: &mut Shared<E>) {
-        if self.rest.is_none()
-            && let Some(answer) = self.recorded.take()
-        {
-            cx.log.end(answer, 0, None);
+        if self.rest.is_none() {
+            cx.log.end(std::mem::take(&mut self.recorded), 0, None);
         }
     }
 
     /// The connection has ended, and that is why.
     pub(super) fn abandon(self, log: &mut Recorder, why: Close) {
-        if let Some(answer) = self.recorded {
-            let unsent = self.rest.map_or(0, |rest| rest.left());
-            log.end(answer, unsent, Some(Cut::Closed(why)));
-        }
+        let unsent = self.rest.map_or(0, |rest| rest.left());
+        log.end(self.recorded, unsent, Some(Cut::Closed(why)));
     }
 
     /// Whether a send buffer will be filled for this connection after the present one.

@@ -245,6 +245,7 @@ impl Server {
             tls: None,
             log: None,
             trusted_proxies: Arc::default(),
+            times: false,
         };
         let alone = engine.alone();
         let worker = engine.start(&spec, &hooks);

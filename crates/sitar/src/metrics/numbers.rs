@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use sitar_http::Status;
-use sitar_server::{CountedMethod, Counts, Ends, HttpVersion, WorkerNumbers};
+use sitar_server::{CountedMethod, Counts, Durations, Ends, HttpVersion, WorkerNumbers};
 
 /// With more sites than this, answers are told by site and status only: all of them together have
 /// to fit into one message, whatever clients have asked.
@@ -33,6 +33,7 @@ pub(crate) struct Numbers {
     /// Bytes that peers make shards hold, and bytes of bodies in memory.
     pub(super) held: u64,
     pub(super) bodies: u64,
+    pub(super) durations: Durations,
     /// Records of access logs, by what has become of them.
     pub(super) records: BTreeMap<&'static str, u64>,
     pub(super) sites: BTreeMap<String, Site>,
@@ -60,6 +61,7 @@ impl Numbers {
             send_buffers_free: worker.send_buffers_free,
             held: worker.held,
             bodies: worker.bodies,
+            durations: worker.durations,
             records: RECORDS.into_iter().zip(records).collect(),
             ..Numbers::default()
         };
@@ -91,6 +93,7 @@ impl Numbers {
             });
             json!([name, site.content, answers.collect::<Vec<_>>()])
         });
+        let (buckets, nanoseconds) = self.durations.parts();
         json!({
             "counts": object(&self.counts),
             "ends": object(&self.ends),
@@ -99,6 +102,7 @@ impl Numbers {
             "send_buffers": [self.send_buffers, self.send_buffers_free],
             "held": self.held,
             "bodies": self.bodies,
+            "durations": [buckets, nanoseconds],
             "records": object(&self.records),
             "sites": sites.collect::<Vec<_>>(),
         })
@@ -133,6 +137,7 @@ impl Numbers {
             send_buffers_free,
             held: number("held")?,
             bodies: number("bodies")?,
+            durations: read_durations(value.get("durations")?)?,
             records: known("records", &mut RECORDS.into_iter())?,
             sites,
         })
@@ -171,6 +176,7 @@ impl Numbers {
         }
         let both = self.handshakes.iter_mut().flatten().zip(other.handshakes.iter().flatten());
         both.for_each(|(sum, count)| add(sum, *count));
+        self.durations += other.durations;
         add(&mut self.calls, other.calls);
         if self.sites.len() + other.sites.len() > SITES_MAX {
             self.sites.retain(|name, _| other.sites.contains_key(name));
@@ -213,6 +219,11 @@ fn add(sum: &mut u64, number: u64) {
 /// Whether a counter is none of the reasons for which connections end.
 fn is_no_end(name: &&str) -> bool {
     Ends::default().named().iter().all(|(end, _)| end != name)
+}
+
+fn read_durations(value: &Value) -> Option<Durations> {
+    let buckets = value.get(0)?.as_array()?.iter().map(Value::as_u64).collect::<Option<Vec<_>>>()?;
+    Some(Durations::new(buckets.try_into().ok()?, value.get(1)?.as_u64()?))
 }
 
 fn read_answer(value: &Value) -> Option<((u16, Kind), u64)> {

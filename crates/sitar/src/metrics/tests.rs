@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::json;
 use sitar_http::Status;
 use sitar_server::{
-    Answers, CountedMethod, Counts, Ends, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers,
+    Answers, CountedMethod, Counts, Durations, Ends, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers,
 };
 use sitar_tls::Version;
 
@@ -46,6 +46,7 @@ fn worker() -> WorkerNumbers {
         send_buffers_free: 60,
         held: 4096,
         bodies: 12,
+        durations: Durations::new([3, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 1], 92_000_850_000),
         sites: vec![
             site("", vec![answers(400, CountedMethod::Other, http11, 1)], 20),
             site(
@@ -109,6 +110,17 @@ fn numbers_as_text_of_prometheus() {
         "sitar_send_buffers{state=\"used\"} 4",
         "sitar_memory_bytes{use=\"bodies\"} 12",
         "sitar_memory_bytes{use=\"connections\"} 4096",
+        "# TYPE sitar_http_request_duration_seconds histogram",
+        "sitar_http_request_duration_seconds_bucket{le=\"0.0001\"} 3",
+        "sitar_http_request_duration_seconds_bucket{le=\"0.00025\"} 5",
+        "sitar_http_request_duration_seconds_bucket{le=\"0.0005\"} 5",
+        "sitar_http_request_duration_seconds_bucket{le=\"0.001\"} 6",
+        "sitar_http_request_duration_seconds_bucket{le=\"1.0\"} 6",
+        "sitar_http_request_duration_seconds_bucket{le=\"2.5\"} 10",
+        "sitar_http_request_duration_seconds_bucket{le=\"10.0\"} 10",
+        "sitar_http_request_duration_seconds_bucket{le=\"+Inf\"} 11",
+        "sitar_http_request_duration_seconds_sum 92.000850000",
+        "sitar_http_request_duration_seconds_count 11",
         "sitar_log_written_total 8",
         "sitar_log_sampled_total 7",
         "# TYPE sitar_log_dropped_total counter",
@@ -186,6 +198,8 @@ fn a_worker_that_tells_anything_is_not_believed() {
         ("send_buffers", json!([1])),
         ("held", json!("1")),
         ("bodies", json!(null)),
+        ("durations", json!([[1, 2], 3])),
+        ("durations", json!([[], 0])),
         ("records", json!([1])),
         ("sites", json!([["a"]])),
         ("sites", json!([[1, 2, []]])),
@@ -226,6 +240,7 @@ fn those_of_workers_that_have_ended_stay_in_the_sum() {
     sum.add(&Numbers::of(&worker(), [8, 7, 6, 5]));
     assert_eq!((sum.count("accepted"), sum.open(), sum.send_buffers, sum.held), (18, 3, 64, 4096));
     assert_eq!(sum.handshakes, [[2, 0], [6, 2]]);
+    assert_eq!(sum.durations.buckets().last(), Some(("+Inf", 22)));
     assert_eq!(sum.records, [("dropped", 10), ("failed", 12), ("sampled", 14), ("written", 16)].into());
     assert_eq!(sum.sites["a.test"].content, 600);
     let get = (CountedMethod::Get, HttpVersion::Http11);

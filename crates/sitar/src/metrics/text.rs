@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use sitar_server::{CountedMethod, HttpVersion};
+use sitar_server::{CountedMethod, Durations, HttpVersion};
 
 use super::{Format, Numbers};
 
@@ -34,6 +34,7 @@ pub(crate) struct Facts {
 enum Kind {
     Counter,
     Gauge,
+    Histogram,
     /// A gauge that is always 1.
     Info,
 }
@@ -50,7 +51,7 @@ impl Text {
     fn metric(&mut self, name: &str, kind: Kind, unit: Option<&str>, help: &str) {
         self.name = match kind {
             Kind::Counter => format!("{name}_total"),
-            Kind::Gauge => name.to_owned(),
+            Kind::Gauge | Kind::Histogram => name.to_owned(),
             Kind::Info => format!("{name}_info"),
         };
         // OpenMetrics names the family, and Prometheus what its samples are called.
@@ -58,6 +59,7 @@ impl Text {
             (Format::OpenMetrics, Kind::Counter) => (name, "counter"),
             (Format::OpenMetrics, Kind::Info) => (name, "info"),
             (Format::Prometheus, Kind::Counter) => (&*self.name, "counter"),
+            (_, Kind::Histogram) => (name, "histogram"),
             (_, Kind::Gauge | Kind::Info) => (&*self.name, "gauge"),
         };
         // Writing to a String cannot fail.
@@ -77,6 +79,22 @@ impl Text {
         }
         let end = if labels.is_empty() { "" } else { "}" };
         let _ = writeln!(self.out, "{end} {value}");
+    }
+
+    /// Durations in seconds, by their buckets.
+    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
+        self.metric(name, Kind::Histogram, Some("seconds"), help);
+        self.name = format!("{name}_bucket");
+        let mut count = 0;
+        for (bound, number) in durations.buckets() {
+            self.sample(&[("le", bound)], number);
+            count = number;
+        }
+        let total = durations.total();
+        self.name = format!("{name}_sum");
+        self.sample(&[], format_args!("{}.{:09}", total.as_secs(), total.subsec_nanos()));
+        self.name = format!("{name}_count");
+        self.sample(&[], count);
     }
 
     /// A metric without labels.
@@ -105,6 +123,7 @@ pub(crate) fn text(facts: &Facts, format: Format) -> String {
     let mut text = Text { format, out: String::new(), name: String::new() };
     requests(&mut text, &facts.numbers);
     connections(&mut text, &facts.numbers);
+    durations(&mut text, &facts.numbers);
     resources(&mut text, facts);
     logs(&mut text, &facts.numbers);
     server(&mut text, facts);
@@ -171,6 +190,12 @@ fn connections(text: &mut Text, numbers: &Numbers) {
             text.sample(&[("version", version), ("resumed", resumed)], count);
         }
     }
+}
+
+fn durations(text: &mut Text, numbers: &Numbers) {
+    let help =
+        "Time from the first look at a request to the hand-over of its answer to the kernel, or to its end.";
+    text.histogram("sitar_http_request_duration_seconds", help, &numbers.durations);
 }
 
 fn resources(text: &mut Text, facts: &Facts) {

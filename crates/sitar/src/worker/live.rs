@@ -137,6 +137,7 @@ impl Process {
             tls,
             log: logs.others,
             trusted_proxies: trusted(&config),
+            times: true,
         };
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;
         drop(hooks);

@@ -21,6 +21,7 @@ impl Transport {
         (requested, version, start): (Requested<'_>, HttpVersion, Option<Instant>),
         (status, length): (Status, u64),
     ) {
+        log.note_start(start);
         if log.is_on() {
             let (peer, tls) = (self.known().peer(), self.known().tls());
             log.note(&Answer { requested, version, start, peer, tls, status, length });

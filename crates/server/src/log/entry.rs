@@ -1,11 +1,12 @@
-//! The entries of a queue, as bytes. Each begins with its length and kind, and numbers are
-//! little-endian.
+//! The entries of a queue: words, of which the first begins with their number and the kind. The
+//! reader makes bytes of them, whose numbers are little-endian.
 //!
 //! An answer that takes long is two entries: what was asked, when it begins, and how it ended. So a
 //! shard keeps nothing of a request but a number.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sitar_http::{Method, Status};
@@ -15,15 +16,17 @@ use super::record::{LogId, LogTls, Record};
 use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 
-/// Bytes of an answer before its texts.
-const FIXED: usize = 64;
-/// Bytes of the end of an answer.
-pub(super) const END_LEN: usize = 16;
-/// More than the longest entry has: its texts have 12,636 bytes at most.
-pub(super) const LONGEST: usize = 16 << 10;
+/// Words of an answer before its texts.
+const FIXED: usize = 8;
+/// The same in bytes.
+const FIXED_LEN: usize = 8 * FIXED;
+/// Words of the end of an answer.
+pub(super) const END: usize = 2;
+/// More words than the longest entry has: its texts have 12,636 bytes at most.
+pub(super) const LONGEST: usize = 2 << 10;
 
-const ANSWER: u8 = 1;
-const END: u8 = 2;
+const KIND_ANSWER: u8 = 1;
+const KIND_END: u8 = 2;
 /// An answer to a request that was first looked at in the same turn.
 const THIS_TURN: u64 = u64::MAX;
 
@@ -53,138 +56,225 @@ impl Ended {
     pub(super) const NOT_FOLLOWED: Ended = Ended { number: 0, unsent: u64::MAX, cut: Cut::NOT_FOLLOWED };
 }
 
-/// A turn: what was gathered in it was handed to the kernel when it ended.
-#[derive(Clone, Copy)]
-pub(super) struct Turn {
-    pub(super) start: Instant,
-    pub(super) end: Instant,
-    /// Bytes of its entries.
-    pub(super) len: usize,
-}
-
 /// An answer as bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Stored<'b>(&'b [u8]);
 
-/// Writes an answer that has no number behind `out`. `start` is that of the request, if that was
-/// not in this turn.
+/// Writes an answer that has no number. Returns how many words it has. `start` is that of the
+/// request, if that was not in this turn.
 ///
-/// In words, since one store of eight bytes is an instruction, as one of a byte is.
+/// What is known is stored at once: kept until the end, it would take more registers than there
+/// are.
 #[inline(always)]
 pub(super) fn write_answer(
-    out: &mut Vec<u8>,
+    slots: &[AtomicU64; LONGEST],
     answer: &Answer<'_>,
     texts: Texts<'_>,
     (log, start): (LogId, Option<u64>),
     client: Option<IpAddr>,
-) {
-    let target = texts.path.len() + texts.query.map_or(0, |query| query.len() + 1);
-    let (referer, referer_len) = texts.referer.map_or((&b""[..], 0), |text| (text, text.len() + 1));
-    let (agent, agent_len) = texts.user_agent.map_or((&b""[..], 0), |text| (text, text.len() + 1));
-    let client_len = if client.is_some() { 16 } else { 0 };
-    let len =
-        FIXED + client_len + texts.token.len() + texts.host.len() + target + referer.len() + agent.len();
+) -> usize {
+    let store = |at: usize, word: u64| slots[at].store(word, Ordering::Relaxed);
+    store(1, start.unwrap_or(THIS_TURN));
+    store(2, answer.length);
+    let (peer_kind, peer) = match answer.peer {
+        None => (0, [0; 2]),
+        Some(Peer::Unix) => (1, [0; 2]),
+        Some(Peer::Ip(address)) => of_address(address),
+    };
+    store(6, peer[0]);
+    store(7, peer[1]);
+    let mut out = Words { slots, at: FIXED };
+    let mut kinds = u64::from(texts.method) << 32 | peer_kind << 48;
+    if let Some(client) = client {
+        let (kind, [client, more]) = of_address(client);
+        kinds |= kind << 56;
+        out.word(client);
+        out.word(more);
+    }
+    // No text is longer than a number of 16 bits says, nor all of them together.
+    if !texts.token.is_empty() {
+        kinds |= (texts.token.len() as u64) << 40;
+        out.text(texts.token);
+    }
+    out.text(texts.host);
+    out.text(texts.path);
+    store(3, (texts.host.len() as u64) << 32 | (texts.path.len() as u64) << 48);
+    let mut tls = answer.tls.map_or(0, |tls| {
+        (1 + u64::from(tls.resumed)) | u64::from(tls.version) << 16 | u64::from(tls.cipher_suite) << 32
+    });
+    if let Some(query) = texts.query {
+        tls |= (query.len() as u64 + 1) << 48;
+        out.text(query);
+    }
+    store(5, tls);
+    if let Some(referer) = texts.referer {
+        kinds |= referer.len() as u64 + 1;
+        out.text(referer);
+    }
+    if let Some(user_agent) = texts.user_agent {
+        kinds |= (user_agent.len() as u64 + 1) << 16;
+        out.long_text(user_agent);
+    }
+    store(4, kinds);
     let version: u64 = match answer.version {
         HttpVersion::Http10 => 10,
         HttpVersion::Http11 => 11,
         HttpVersion::Http2 => 20,
     };
-    let (peer_kind, [peer, more]) = match answer.peer {
-        None => (0, [0; 2]),
-        Some(Peer::Unix) => (1, [0; 2]),
-        Some(Peer::Ip(address)) => of_address(address),
-    };
-    let (client_kind, client) = client.map_or((0, [0; 2]), of_address);
-    let method = u64::from(texts.method);
-    let tls = answer.tls.map_or(0, |tls| {
-        (1 + u64::from(tls.resumed)) | u64::from(tls.version) << 16 | u64::from(tls.cipher_suite) << 32
-    });
-    // No text is longer than a number of 16 bits says, nor all of them together.
-    let words = [
-        len as u64
-            | u64::from(ANSWER) << 16
-            | version << 24
-            | u64::from(log.0) << 32
-            | u64::from(answer.status.code()) << 48,
-        start.unwrap_or(THIS_TURN),
-        answer.length,
-        (texts.host.len() as u64) << 32 | (target as u64) << 48,
-        referer_len as u64
-            | (agent_len as u64) << 16
-            | method << 32
-            | (texts.token.len() as u64) << 40
-            | peer_kind << 48
-            | client_kind << 56,
-        tls,
-        peer,
-        more,
-    ];
-    out.extend_from_slice(words.map(u64::to_le_bytes).as_flattened());
-    if client_kind > 0 {
-        out.extend_from_slice(client.map(u64::to_le_bytes).as_flattened());
+    let ids = u64::from(log.0) << 32 | u64::from(answer.status.code()) << 48;
+    store(0, out.at as u64 | u64::from(KIND_ANSWER) << 16 | version << 24 | ids);
+    out.at
+}
+
+/// The words of an entry, one after the other.
+struct Words<'s> {
+    slots: &'s [AtomicU64; LONGEST],
+    at: usize,
+}
+
+impl Words<'_> {
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        // There are more than the longest entry needs, so this leaves `at` as it is.
+        self.slots[self.at % LONGEST].store(word, Ordering::Relaxed);
+        self.at += 1;
     }
-    if !texts.token.is_empty() {
-        out.extend_from_slice(texts.token);
+
+    /// Adds a text that is long, with zeros behind it up to a whole word: four words at a time,
+    /// since a check of the place takes longer than a word.
+    #[inline(always)]
+    fn long_text(&mut self, text: &[u8]) {
+        let (fours, rest) = text.as_chunks::<32>();
+        for four in fours {
+            let slots = self.slots.get(self.at..).and_then(<[AtomicU64]>::first_chunk::<4>);
+            let (Some(slots), (words, _)) = (slots, four.as_chunks::<8>()) else { return };
+            for (slot, word) in slots.iter().zip(words) {
+                slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+            }
+            self.at += 4;
+        }
+        self.text(rest);
     }
-    out.extend_from_slice(texts.host);
-    out.extend_from_slice(texts.path);
-    if let Some(query) = texts.query {
-        out.push(b'?');
-        out.extend_from_slice(query);
+
+    /// Adds a text, with zeros behind it up to a whole word.
+    #[inline(always)]
+    fn text(&mut self, text: &[u8]) {
+        let (whole, tail) = text.as_chunks::<8>();
+        for chunk in whole {
+            self.word(u64::from_le_bytes(*chunk));
+        }
+        if !tail.is_empty() {
+            self.word(last_word(text, tail));
+        }
     }
-    if !referer.is_empty() {
-        out.extend_from_slice(referer);
+}
+
+/// Returns the bytes of `tail`, the end of a text behind its last whole word, as a word. In pieces
+/// that overlap, since a loop over bytes takes longer.
+#[inline(always)]
+fn last_word(text: &[u8], tail: &[u8]) -> u64 {
+    let bits = |len: usize| 8 * len as u32;
+    if let Some(last) = text.last_chunk() {
+        return u64::from_le_bytes(*last) >> (64 - bits(tail.len()));
     }
-    if !agent.is_empty() {
-        out.extend_from_slice(agent);
+    if let (Some(first), Some(last)) = (tail.first_chunk(), tail.last_chunk()) {
+        let word = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+        return word(first) | word(last) << bits(tail.len() - 4);
     }
+    tail.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// The same for the answer to what could not be read: apart, so that the others are quicker.
 #[cold]
 #[inline(never)]
 pub(super) fn write_other_answer(
-    out: &mut Vec<u8>,
+    slots: &[AtomicU64; LONGEST],
     answer: &Answer<'_>,
     texts: Texts<'_>,
     times: (LogId, Option<u64>),
     client: Option<IpAddr>,
-) {
-    write_answer(out, answer, texts, times, client);
+) -> usize {
+    write_answer(slots, answer, texts, times, client)
 }
 
-/// Gives an answer a number, since it goes on.
-pub(super) fn set_number(entry: &mut [u8], number: NonZeroU32) {
-    if let Some(place) = entry.get_mut(24..28) {
-        place.copy_from_slice(&number.get().to_le_bytes());
-    }
+/// Gives the answer that begins at the slots a number, since it goes on.
+pub(super) fn set_number(slots: &[AtomicU64], number: NonZeroU32) {
+    set(slots.get(3), number.get().into());
 }
 
 /// Notes of an answer that it goes on, and that its end will not be known.
-pub(super) fn set_not_followed(entry: &mut [u8]) {
-    if let Some(place) = entry.get_mut(41) {
-        *place = 1;
+pub(super) fn set_not_followed(slots: &[AtomicU64]) {
+    set(slots.get(5), 1 << 8);
+}
+
+fn set(slot: Option<&AtomicU64>, bits: u64) {
+    if let Some(slot) = slot {
+        slot.store(slot.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
     }
 }
 
-/// Returns the end of an answer as bytes.
-pub(super) fn end(Ended { number, unsent, cut }: Ended) -> [u8; END_LEN] {
-    let mut entry = [0; END_LEN];
-    entry[0..2].copy_from_slice(&(END_LEN as u16).to_le_bytes());
-    (entry[2], entry[3]) = (END, cut);
-    entry[4..8].copy_from_slice(&number.to_le_bytes());
-    entry[8..16].copy_from_slice(&unsent.to_le_bytes());
-    entry
+/// Returns the end of an answer as words.
+pub(super) fn end(Ended { number, unsent, cut }: Ended) -> [u64; END] {
+    [END as u64 | u64::from(KIND_END) << 16 | u64::from(cut) << 24 | u64::from(number) << 32, unsent]
+}
+
+/// Adds an entry to `out`, as bytes.
+pub(super) fn unpack(slots: &[AtomicU64], out: &mut Vec<u8>) {
+    let first = slots.first().map_or(0, |slot| slot.load(Ordering::Relaxed));
+    match (first >> 16) as u8 {
+        KIND_ANSWER => unpack_answer(slots, out),
+        _ => _ = load_text(slots, END * 8, out),
+    }
+}
+
+/// Adds the text of this many bytes that begins at the slots to `out`. Returns the slots behind it.
+fn load_text<'s>(slots: &'s [AtomicU64], len: usize, out: &mut Vec<u8>) -> &'s [AtomicU64] {
+    let start = out.len();
+    let (text, rest) = slots.split_at_checked(len.div_ceil(8)).unwrap_or_default();
+    text.iter().for_each(|slot| out.extend_from_slice(&slot.load(Ordering::Relaxed).to_le_bytes()));
+    out.truncate(start + len);
+    rest
+}
+
+/// Adds an answer, whose texts follow each other without zeros between them, and the query the
+/// path as it was asked for.
+fn unpack_answer(slots: &[AtomicU64], out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut rest = load_text(slots, FIXED_LEN, out);
+    let fixed: [u8; FIXED_LEN] = array(out, start).unwrap_or([0; FIXED_LEN]);
+    let short = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
+    if fixed[39] > 0 {
+        rest = load_text(rest, 16, out);
+    }
+    rest = load_text(rest, usize::from(fixed[37]), out);
+    rest = load_text(rest, short(28), out);
+    let target = out.len();
+    rest = load_text(rest, short(30), out);
+    if let Some(query) = short(46).checked_sub(1) {
+        out.push(b'?');
+        rest = load_text(rest, query, out);
+    }
+    let target = out.len() - target;
+    rest = load_text(rest, short(32).saturating_sub(1), out);
+    load_text(rest, short(34).saturating_sub(1), out);
+    let len = out.len() - start;
+    if let Some(entry) = out.get_mut(start..start + FIXED_LEN) {
+        entry[0..2].copy_from_slice(&(len as u16).to_le_bytes());
+        entry[30..32].copy_from_slice(&(target as u16).to_le_bytes());
+    }
 }
 
 /// Reads the first entry; returns it with its length. `None`: none is whole.
 pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
-    let len = usize::from(u16::from_le_bytes(array(bytes, 0)?));
+    let len = match *bytes.get(2)? {
+        KIND_END => END * 8,
+        _ => usize::from(u16::from_le_bytes(array(bytes, 0)?)),
+    };
     let entry = bytes.get(..len)?;
     let long = |at: usize| array(entry, at).map(u64::from_le_bytes);
     let read = match *entry.get(2)? {
-        ANSWER if len >= FIXED => Entry::Answer(Stored(entry)),
-        END => Entry::End(Ended {
+        KIND_ANSWER if len >= FIXED_LEN => Entry::Answer(Stored(entry)),
+        KIND_END => Entry::End(Ended {
             number: u32::from_le_bytes(array(entry, 4)?),
             unsent: long(8)?,
             cut: entry[3],
@@ -227,7 +317,7 @@ impl<'b> Stored<'b> {
         let bytes = self.0;
         let short = |at: usize| array(bytes, at).map(u16::from_le_bytes);
         let long = |at: usize| array(bytes, at).map(u64::from_le_bytes);
-        let mut rest = bytes.get(FIXED..)?;
+        let mut rest = bytes.get(FIXED_LEN..)?;
         let mut next = |len: usize| {
             let (text, later) = rest.split_at_checked(len)?;
             rest = later;

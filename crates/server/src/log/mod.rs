@@ -9,6 +9,7 @@ mod answer;
 #[doc(hidden)]
 pub mod cost;
 mod entry;
+mod queue;
 mod reader;
 mod record;
 mod recorder;
@@ -18,20 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use rtrb::{Consumer, Producer, RingBuffer};
-
 pub(crate) use self::answer::{Answer, Cut, Requested};
-use self::entry::Turn;
+use self::queue::{Reader, Writer};
 pub use self::reader::{Records, RecordsWaker};
 pub use self::record::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, TARGET_MAX};
 pub(crate) use self::recorder::{OpenAnswer, Recorder, Watched};
 use crate::access::Networks;
-
-/// Bytes of a queue: some 4,000 answers.
-const CAPACITY: usize = 1 << 20;
-
-/// Turns of a queue: more than there are answers in it.
-const TURNS: usize = CAPACITY / 64;
 
 /// What a snapshot says of logs.
 pub(crate) struct Wants {
@@ -54,14 +47,8 @@ impl Wants {
 pub(crate) struct Queues {
     epoch: Instant,
     /// Those that the reader has not taken yet.
-    new: Mutex<Vec<Reads>>,
+    new: Mutex<Vec<Reader>>,
     wake: Arc<Wake>,
-}
-
-/// The reader's side of a queue: entries as bytes, and the turns that they belong to.
-struct Reads {
-    bytes: Consumer<u8>,
-    turns: Consumer<Turn>,
 }
 
 /// What shards and the reader share beside the queues.
@@ -82,11 +69,10 @@ impl Queues {
     }
 
     /// Makes a queue, and returns the side that a shard writes.
-    fn add(&self) -> (Producer<u8>, Producer<Turn>, Arc<Wake>) {
-        let (writes, bytes) = RingBuffer::new(CAPACITY);
-        let (ends, turns) = RingBuffer::new(TURNS);
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).push(Reads { bytes, turns });
-        (writes, ends, Arc::clone(&self.wake))
+    fn add(&self) -> (Writer, Arc<Wake>) {
+        let (writer, reader) = queue::queue();
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        (writer, Arc::clone(&self.wake))
     }
 
     fn epoch(&self) -> Instant {
@@ -102,7 +88,7 @@ impl Queues {
         !self.new.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn take_new(&self) -> Vec<Reads> {
+    fn take_new(&self) -> Vec<Reader> {
         std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

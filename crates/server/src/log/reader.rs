@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rtrb::Consumer;
-
+use super::Queues;
 use super::answer::Cut;
-use super::entry::{self, Ended, Entry, Stored, Turn};
+use super::entry::{self, Ended, Entry, Stored};
+use super::queue::{Reader, Turn, WORDS};
 use super::record::Record;
-use super::{CAPACITY, Queues, Reads};
 use crate::close::Close;
 
 /// Bytes of answers under way that are kept, at most. Of those past that the end is not known.
@@ -34,7 +33,7 @@ pub struct Records {
 
 /// The queue of one shard.
 struct Reading {
-    queue: Reads,
+    queue: Reader,
     /// The entries of one turn.
     entries: Vec<u8>,
     /// Answers under way, by their number, and since when.
@@ -73,14 +72,8 @@ impl Records {
         };
         self.shards.retain_mut(|shard| {
             // In this order: what was written before the end is read.
-            let is_over = shard.queue.turns.is_abandoned();
-            most = most.max(shard.queue.bytes.slots());
-            // Those that are there now: a shard that is faster than this thread holds up neither
-            // the other shards nor what this thread has to do beside reading.
-            for _ in 0..shard.queue.turns.slots() {
-                let Ok(turn) = shard.queue.turns.pop() else { break };
-                shard.take_turn(turn, epoch, &mut self.kept, &mut emit);
-            }
+            let is_over = shard.queue.is_over();
+            most = most.max(shard.take_turns(epoch, &mut self.kept, &mut emit));
             if is_over {
                 shard.end(epoch, &mut self.kept, &mut emit);
             }
@@ -126,18 +119,18 @@ impl Records {
     }
 
     fn has_nothing(&self) -> bool {
-        let has_none = |turns: &Consumer<Turn>| turns.is_empty() && !turns.is_abandoned();
-        !self.queues.has_new() && self.shards.iter().all(|shard| has_none(&shard.queue.turns))
+        let has_none = |queue: &Reader| !queue.is_over() && queue.turns() == 0;
+        !self.queues.has_new() && self.shards.iter().all(|shard| has_none(&shard.queue))
     }
 
-    /// Chooses the next nap, by the most bytes that one queue held.
+    /// Chooses the next nap, by the most words that one queue held.
     fn pace(&mut self, count: usize, most: usize) {
         if count > 0 {
             self.last = Instant::now();
         }
-        if most > CAPACITY / 8 {
+        if most > WORDS / 8 {
             self.nap = (self.nap / 2).max(SHORTEST_NAP);
-        } else if most < CAPACITY / 32 {
+        } else if most < WORDS / 32 {
             self.nap = (self.nap * 2).min(NAP);
         }
     }
@@ -148,19 +141,30 @@ trait Emit: FnMut(Stored<'_>, Ended, Instant, Instant) {}
 impl<F: FnMut(Stored<'_>, Ended, Instant, Instant)> Emit for F {}
 
 impl Reading {
-    /// Moves the next bytes of the queue to `entries`.
-    fn fill(&mut self, len: usize) {
+    /// Reads what is there now, and no more: a shard that is faster than this thread holds up
+    /// neither the other shards nor what this thread has to do beside reading. Returns how many
+    /// words these were.
+    fn take_turns(&mut self, epoch: Instant, kept: &mut usize, emit: &mut impl Emit) -> usize {
+        let before = self.queue.place();
+        for _ in 0..self.queue.turns() {
+            let Some(turn) = self.queue.next_turn() else { break };
+            self.unpack(turn.until);
+            self.take_turn(turn, epoch, kept, emit);
+        }
+        self.queue.place().wrapping_sub(before)
+    }
+
+    /// Moves the entries before `until` from the queue to `entries`.
+    fn unpack(&mut self, until: usize) {
         self.entries.clear();
-        let Ok(chunk) = self.queue.bytes.read_chunk(len) else { return };
-        let (first, second) = chunk.as_slices();
-        self.entries.extend_from_slice(first);
-        self.entries.extend_from_slice(second);
-        chunk.commit_all();
+        while let Some(slots) = self.queue.next(until) {
+            entry::unpack(slots, &mut self.entries);
+        }
+        self.queue.give_back();
     }
 
     /// Emits the answers that ended in a turn, and keeps those that go on.
     fn take_turn(&mut self, turn: Turn, epoch: Instant, kept: &mut usize, emit: &mut impl Emit) {
-        self.fill(turn.len);
         let mut rest = &self.entries[..];
         while let Some((entry, len)) = entry::read(rest) {
             rest = &rest[len..];
@@ -199,7 +203,7 @@ impl Reading {
                 emit(answer, ended, since, now);
             }
         }
-        self.fill(self.queue.bytes.slots());
+        self.unpack(self.queue.end());
         let mut rest = &self.entries[..];
         while let Some((entry, len)) = entry::read(rest) {
             rest = &rest[len..];

@@ -7,19 +7,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rtrb::Producer;
 use sitar_http::semantics;
 
 use super::answer::{Answer, Cut, Requested, Texts};
-use super::entry::{self, END_LEN, Ended, LONGEST, Turn};
-use super::{CAPACITY, Queues, Wake, Wants, since};
+use super::entry::{self, END, Ended, LONGEST};
+use super::queue::{WORDS, Writer};
+use super::{Queues, Wake, Wants, since};
 use crate::numbers::{Since, Times};
 
-/// Answers of a shard that may be under way and have an entry: each has a place in the ring for its
-/// end. Further ones are dropped.
-const OPEN_MAX: usize = CAPACITY / 4 / END_LEN;
-/// Bytes of answers that are gathered in a turn before they are copied into the ring.
-const TURN_MAX: usize = 64 << 10;
+/// Answers of a shard that may be under way and have an entry: each has a place in the queue for
+/// its end. Further ones are not followed.
+const OPEN_MAX: usize = WORDS / 4 / END;
 /// Answers that may end while one event is handled: more than a connection has streams.
 const ENDING_MAX: usize = 1024;
 
@@ -35,28 +33,32 @@ pub(crate) struct Recorder {
 }
 
 struct Queue {
-    ring: Producer<u8>,
-    turns: Producer<Turn>,
-    /// Bytes in the ring that belong to no turn yet.
-    copied: usize,
-    /// Behind both rings: who is called by its drop finds them at their end.
+    writer: Writer,
+    /// Behind the writer: who is called by its drop finds the queue at its end.
     wake: CalledAtTheEnd,
     epoch: Instant,
     wants: Wants,
-    /// The answers of this turn, and the one that was noted last.
-    turn: Vec<u8>,
-    /// Bytes of those in it that have begun.
-    begun: usize,
-    /// Their number.
-    answers: u64,
-    /// Bytes of content of the one that was noted last.
+    /// Whether some peers are believed that name their clients.
+    trusts: bool,
+    /// The answer that was noted last, if it is to be recorded.
+    noted: Noted,
+    /// Bytes of its content.
     length: u64,
-    /// The ends in this turn.
-    ends: Vec<u8>,
     /// The number that was given last.
     last: u32,
-    /// Answers whose ends are not in the ring.
+    /// Answers whose ends are not in the queue.
     open: usize,
+}
+
+/// What has become of an answer that was noted.
+#[derive(Clone, Copy)]
+enum Noted {
+    /// It is in no log.
+    Nothing,
+    /// Its entry has this many words, which are not counted as written.
+    Words(usize),
+    /// There was no room for it.
+    NoRoom,
 }
 
 /// Calls the reader at the end of a shard as well: what that has not said is recorded then.
@@ -114,6 +116,7 @@ impl Recorder {
             self.queue = Some(Box::new(Queue::new(&self.queues, wants)));
             self.ending.get_or_insert_with(new_ending);
         } else if let Some(queue) = &mut self.queue {
+            queue.trusts = !wants.trusted.is_empty();
             queue.wants = wants;
         }
     }
@@ -220,28 +223,17 @@ fn new_ending() -> Ending {
     Rc::new(RefCell::new(Vec::with_capacity(ENDING_MAX)))
 }
 
-/// The shard fails, or leaves: what it has begun to say is said.
-impl Drop for Queue {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
-
 impl Queue {
     fn new(queues: &Queues, wants: Wants) -> Queue {
-        let (ring, turns, wake) = queues.add();
+        let (writer, wake) = queues.add();
         Queue {
-            ring,
-            turns,
-            copied: 0,
+            writer,
             wake: CalledAtTheEnd(wake),
             epoch: queues.epoch(),
+            trusts: !wants.trusted.is_empty(),
             wants,
-            turn: Vec::with_capacity(TURN_MAX + LONGEST),
-            begun: 0,
-            answers: 0,
+            noted: Noted::Nothing,
             length: 0,
-            ends: Vec::with_capacity(TURN_MAX),
             last: 0,
             open: 0,
         }
@@ -250,100 +242,73 @@ impl Queue {
     /// Whether there is something to hand over.
     #[inline]
     fn has_any(&self) -> bool {
-        self.begun > 0 || !self.ends.is_empty() || self.copied > 0
+        self.writer.has_any()
     }
 
     fn note(&mut self, answer: &Answer<'_>) {
-        self.turn.truncate(self.begun);
+        self.noted = Noted::Nothing;
         let log = match answer.requested.host() {
             Some(host) => self.wants.hosts.get(host.index()).copied().flatten(),
             None => self.wants.others,
         };
         let Some(log) = log else { return };
-        if self.begun > TURN_MAX {
-            self.flush();
+        if !self.writer.has_room(LONGEST + self.open * END) {
+            self.noted = Noted::NoRoom;
+            return;
         }
-        let client = if self.wants.trusted.is_empty() { None } else { self.client(answer) };
-        let start = answer.start.map(|start| since(self.epoch, start));
         self.length = answer.length;
-        match &answer.requested {
+        let times = (log, answer.start.map(|start| since(self.epoch, start)));
+        let slots = self.writer.next();
+        let count = match &answer.requested {
             // Nearly all of them: what such an answer cannot have is not asked for.
-            Requested::Request(request, _) => {
-                entry::write_answer(&mut self.turn, answer, Texts::of(request), (log, start), client);
+            Requested::Request(request, _) if !self.trusts => {
+                entry::write_answer(slots, answer, Texts::of(request), times, None)
             }
-            other => {
-                let texts = other.texts();
-                entry::write_other_answer(&mut self.turn, answer, texts, (log, start), client);
-            }
-        }
+            other => entry::write_other_answer(slots, answer, other.texts(), times, self.client(answer)),
+        };
+        self.noted = Noted::Words(count);
     }
 
+    #[inline]
     fn begin(&mut self, goes_on: bool) -> Option<NonZeroU32> {
-        if self.turn.len() == self.begun {
-            return None;
-        }
-        let is_followed = goes_on && self.has_room_for_end();
-        if goes_on && !is_followed {
-            // Whatever others do: a record there is.
-            entry::set_not_followed(&mut self.turn[self.begun..]);
-        }
-        let number = if is_followed { NonZeroU32::new(self.next_number()) } else { None };
-        if let Some(number) = number {
-            entry::set_number(&mut self.turn[self.begun..], number);
-            self.open += 1;
-        }
-        self.begun = self.turn.len();
-        self.answers += 1;
+        let count = match std::mem::replace(&mut self.noted, Noted::Nothing) {
+            Noted::Words(count) => count,
+            Noted::Nothing => return None,
+            Noted::NoRoom => {
+                self.wake.0.count_dropped(1);
+                return None;
+            }
+        };
+        let number = if goes_on { self.follow(count) } else { None };
+        self.writer.advance(count);
         number
     }
 
-    /// Whether one more end has a place in the ring.
-    fn has_room_for_end(&mut self) -> bool {
-        let need = (self.open + 1) * END_LEN;
-        self.open < OPEN_MAX && (self.ring.cached_slots() >= need || self.ring.slots() >= need)
+    /// Gives the answer that was noted a number, since it goes on, if its end has a place as well.
+    fn follow(&mut self, count: usize) -> Option<NonZeroU32> {
+        let need = count + (self.open + 1) * END;
+        if self.open == OPEN_MAX || !self.writer.has_room(need) {
+            // Whatever others do: a record there is.
+            entry::set_not_followed(self.writer.next());
+            return None;
+        }
+        self.last = self.last.checked_add(1).unwrap_or(1);
+        self.open += 1;
+        let number = NonZeroU32::new(self.last)?;
+        entry::set_number(self.writer.next(), number);
+        Some(number)
     }
 
+    /// Records an end, whose place was kept.
     fn end(&mut self, answer: NonZeroU32, unsent: u64, cut: Option<Cut>) {
         let cut = cut.map_or(Cut::NONE, Cut::number);
-        self.ends.extend_from_slice(&entry::end(Ended { number: answer.get(), unsent, cut }));
-    }
-
-    /// Copies the answers of this turn into the ring. Where there is no room, they are dropped: the
-    /// ends that are still to come have their places, so that none of them is lost.
-    fn flush(&mut self) {
-        let need = self.begun + self.open * END_LEN;
-        let has_room = self.open == 0 || self.ring.cached_slots() >= need || self.ring.slots() >= need;
-        if has_room && self.ring.push_entire_slice(&self.turn[..self.begun]).is_ok() {
-            self.copied += self.begun;
-        } else {
-            self.wake.0.count_dropped(self.answers);
-        }
-        self.turn.clear();
-        (self.begun, self.answers) = (0, 0);
+        self.writer.push(entry::end(Ended { number: answer.get(), unsent, cut }));
+        self.open -= 1;
     }
 
     fn end_turn(&mut self, start: Instant, end: Instant) {
-        if self.begun > 0 {
-            self.flush();
-        }
-        if !self.ends.is_empty() {
-            // Their places were kept.
-            let _ = self.ring.push_entire_slice(&self.ends);
-            self.copied += self.ends.len();
-            self.open -= self.ends.len() / END_LEN;
-            self.ends.clear();
-        }
-        // There are fewer turns than there is room for, unless the reader stands still: then these
-        // entries are counted to the next turn.
-        if self.turns.push(Turn { start, end, len: self.copied }).is_ok() {
-            self.copied = 0;
-        }
+        self.writer.end_turn(start, end);
         self.wake.0.call();
-    }
-
-    fn next_number(&mut self) -> u32 {
-        self.last = self.last.checked_add(1).unwrap_or(1);
-        self.last
     }
 
     #[cold]

@@ -1,5 +1,6 @@
 //! The access log: what stands in it, where it goes, and what happens when it cannot be written.
 
+use crate::common::asking::while_asking;
 use crate::common::client::{self, socket};
 use crate::common::disk::Small;
 use crate::common::site::write;
@@ -11,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// A folder with a site, its configuration and its logs.
@@ -182,26 +183,14 @@ fn sites_have_logs_of_their_own_and_what_no_site_answers_has_the_servers() {
     assert_eq!(fs::metadata(place.path("log/b")).unwrap().permissions().mode() & 0o137, 0);
 }
 
-/// Asks all the time, each time for another path, until it is told to stop.
-fn busy(address: SocketAddr, asked: &AtomicUsize, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        get(address, &format!("/{}", asked.load(Ordering::Relaxed)));
-        asked.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn no_record_is_lost_over_rotations_and_reloads() {
     let place = Place::new();
     place.configure("access = \"log/a\"");
     let server = place.start();
-    let (asked, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let more = || {
-        let then = asked.load(Ordering::Relaxed);
-        eventually("more requests", || asked.load(Ordering::Relaxed) >= then + 20);
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| busy(server.address(), &asked, &stop));
+    let address = server.address();
+    let ask = |number| get(address, &format!("/{number}"));
+    let asked = while_asking(ask, |more| {
         more();
         for number in 1..=3 {
             fs::rename(place.path("log/a"), place.path(&format!("log/a.{number}"))).unwrap();
@@ -223,7 +212,6 @@ fn no_record_is_lost_over_rotations_and_reloads() {
         place.configure("access = \"log/a\"");
         place.reload();
         more();
-        stop.store(true, Ordering::Relaxed);
     });
     drop(server);
     let names = ["log/a.1", "log/a.2", "log/a.3", "log/a.4", "log/b", "log/a"];
@@ -232,7 +220,7 @@ fn no_record_is_lost_over_rotations_and_reloads() {
     let mut uris: Vec<usize> =
         texts.iter().flat_map(|text| text.lines()).map(|line| uri(line)[1..].parse().unwrap()).collect();
     uris.sort_unstable();
-    assert_eq!(uris, (0..asked.into_inner()).collect::<Vec<_>>());
+    assert_eq!(uris, (0..asked).collect::<Vec<_>>());
 }
 
 #[test]

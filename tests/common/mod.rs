@@ -2,6 +2,7 @@
 //! how to skip honestly.
 
 pub(crate) mod alloc;
+pub(crate) mod asking;
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod files;

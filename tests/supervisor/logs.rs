@@ -1,11 +1,11 @@
 //! The access log over an upgrade, and by the worker of another user.
 
 use super::place::{NAME, Place};
+use crate::common::asking::while_asking;
 use crate::common::{children, eventually, signal, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -13,18 +13,8 @@ fn no_record_is_lost_over_an_upgrade() {
     let place = Place::new();
     place.configure("[log]\naccess = \"./a.log\"\nformat = \"common\"\n");
     let service = place.start();
-    let (asked, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let more = || {
-        let then = asked.load(Ordering::Relaxed);
-        eventually("more answers", || asked.load(Ordering::Relaxed) >= then + 20);
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
-                asked.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+    let ask = |_| assert_eq!(service.get("localhost", "/name.txt"), (200, NAME.to_owned()));
+    let asked = while_asking(ask, |more| {
         more();
         service.run(&["upgrade"]).ok();
         more();
@@ -34,9 +24,7 @@ fn no_record_is_lost_over_an_upgrade() {
         signal(service.supervisor(), Signal::USR1);
         eventually("the file again", || service.place.path("a.log").exists());
         more();
-        stop.store(true, Ordering::Relaxed);
     });
-    let asked = asked.into_inner();
     let lines = || {
         let all = ["a.log", "b.log"].map(|name| fs::read_to_string(service.place.path(name)).unwrap());
         all.concat().lines().filter(|line| line.contains("\"GET /name.txt HTTP/")).count()

@@ -1,5 +1,7 @@
 //! The access log: what stands in it, where it goes, and what happens when it cannot be written.
 
+mod table;
+
 use crate::common::asking::while_asking;
 use crate::common::client::{self, socket};
 use crate::common::disk::Small;

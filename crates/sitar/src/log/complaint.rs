@@ -60,6 +60,12 @@ impl Complaint {
         Some(trouble.dropped)
     }
 
+    /// Returns the number of records that were dropped, if there is a trouble, which ends with its
+    /// log.
+    pub(crate) fn end(&mut self) -> Option<u64> {
+        self.trouble.take().map(|trouble| trouble.dropped)
+    }
+
     /// Returns the time until a trouble may be over.
     pub(crate) fn ends_in(&self) -> Option<Duration> {
         let trouble = self.trouble.as_ref().filter(|trouble| trouble.works)?;

@@ -298,6 +298,34 @@ fn a_full_device_is_spoken_of_once() {
     assert_eq!(log.stop(), said);
 }
 
+#[test]
+fn what_was_dropped_is_told_at_the_end() {
+    let full = || Sink::new(File::options().write(true).open("/dev/full").unwrap().into()).unwrap();
+    let log = Log::start();
+    let counts = log.set(1, Some(full()));
+    log.queue.push(1, "/");
+    eventually("a record that fails", || read(&counts.failed) == 1);
+    // Another log is in force, and this one ends when that is opened again.
+    let counts = log.set(2, Some(full()));
+    log.writer.reopen(vec![new(2, None, &counts)]);
+    eventually("its end", || log.said().len() == 2);
+    (0..2).for_each(|_| log.queue.push(2, "/"));
+    eventually("records that fail", || read(&counts.failed) == 2);
+    let cannot = |id| {
+        format!(
+            "the access log log{id} cannot be written: No space left on device (os error 28); records are \
+             dropped meanwhile"
+        )
+    };
+    let said = [
+        cannot(1),
+        "the access log log1 ends; 1 records were dropped".to_owned(),
+        cannot(2),
+        "the access log log2 ends; 2 records were dropped".to_owned(),
+    ];
+    assert_eq!(log.stop(), said);
+}
+
 /// Returns the ends of a pipe: the one to read, the one to write.
 fn pipe() -> (File, OwnedFd) {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -350,9 +378,11 @@ fn a_stop_waits_for_no_reader() {
     let long = "x".repeat(999);
     (0..200).for_each(|_| log.queue.push(1, &long));
     let said = log.stop();
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert_eq!(read(&counts.written) + read(&counts.failed), 200);
-    assert!(read(&counts.failed) > 0);
+    let failed = read(&counts.failed);
+    assert_eq!(read(&counts.written) + failed, 200);
+    assert!(failed > 0);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(said[1], format!("the access log log1 ends; {failed} records were dropped"));
     drop(reader);
 }
 
@@ -365,8 +395,9 @@ fn a_reader_that_has_gone_is_none() {
     (0..3).for_each(|_| log.queue.push(1, "/"));
     eventually("records that fail", || read(&counts.failed) == 3);
     let said = log.stop();
-    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("Broken pipe"), "{said:?}");
+    assert_eq!(said[1], "the access log log1 ends; 3 records were dropped");
 }
 
 #[test]
@@ -442,7 +473,8 @@ fn the_journal_gets_a_datagram_for_each_line() {
     drop(journal);
     log.queue.push(1, "/gone");
     eventually("a record that fails", || read(&counts.failed) == 1);
-    assert_eq!(log.stop().len(), 1);
+    let said = log.stop();
+    assert_eq!((said.len(), &*said[1]), (2, "the access log log1 ends; 1 records were dropped"));
 }
 
 #[test]

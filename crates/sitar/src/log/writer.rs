@@ -232,7 +232,10 @@ impl<S: Source> Writing<S> {
             }
         }
         for log in self.logs.values_mut() {
-            log.give_up(&mut self.say);
+            log.end(&mut self.say);
+        }
+        if let Some(dropped) = self.full.end() {
+            (self.say)(&format!("access logs end; {dropped} records were dropped"));
         }
         drop(self.logs);
         // The owner may not wait any more.
@@ -314,7 +317,7 @@ fn take_orders(
         for id in gone {
             if let Some(mut log) = logs.remove(&id) {
                 log.flush(say);
-                log.give_up(say);
+                log.end(say);
             }
         }
     }
@@ -389,11 +392,15 @@ impl Log {
         }
     }
 
-    /// Counts what can no longer be written.
-    fn give_up(&mut self, say: &mut dyn FnMut(&str)) {
+    /// Counts what can no longer be written, and says what was dropped in a trouble that is there.
+    fn end(&mut self, say: &mut dyn FnMut(&str)) {
         let records = self.sink.drop_pending();
         if records > 0 {
             self.fail(records, "it is not read", say);
+        }
+        if let Some(dropped) = self.complaint.end() {
+            let name = &self.name;
+            say(&format!("the access log {name} ends; {dropped} records were dropped"));
         }
     }
 }

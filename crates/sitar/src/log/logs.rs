@@ -29,7 +29,9 @@ pub(crate) struct Logs {
     /// Those that the writer still has for answers that began before, the oldest first.
     retired: Vec<Known>,
     last: u16,
-    /// What was counted of those that are forgotten: written, sampled, failed.
+    /// Those that the writer may still write what it has for, before it lets them go.
+    leaving: Vec<Known>,
+    /// What was counted of those that it has let go: written, sampled, failed.
     forgotten: [u64; 3],
 }
 
@@ -112,9 +114,9 @@ impl Logs {
         self.retired.extend(self.current.drain(..).filter(|known| !stays(known)));
         let many = self.retired.len().saturating_sub(RETIRED_MAX);
         let gone: Vec<Known> = self.retired.drain(..many).collect();
-        self.forget(&gone);
         self.current = next;
         self.writer.set(logs);
+        self.forget(gone);
     }
 
     /// Starts the thread that writes, if there is something to write.
@@ -139,12 +141,12 @@ impl Logs {
         let retired = std::mem::take(&mut self.retired).into_iter();
         let (stay, gone): (Vec<_>, Vec<_>) = retired.partition(|known| opened.contains_key(&known.target));
         self.retired = stay;
-        self.forget(&gone);
         let all = self.current.iter().chain(&self.retired).map(|known| {
             let fd = opened.get(&known.target).and_then(|fd| fd.try_clone().ok());
             new(known.clone(), fd.and_then(|fd| sink(&known.target, fd)))
         });
         self.writer.reopen(all.collect());
+        self.forget(gone);
     }
 
     /// Takes what ends the thread, when the worker has ended.
@@ -157,8 +159,13 @@ impl Logs {
         self.writer.dropped()
     }
 
-    fn forget(&mut self, gone: &[Known]) {
-        add(&mut self.forgotten, gone);
+    /// These are not in force any more. What was counted of them is final when the writer has let
+    /// go of the counters.
+    fn forget(&mut self, gone: Vec<Known>) {
+        self.leaving.extend(gone);
+        let is_final = |known: &mut Known| Arc::get_mut(&mut known.counts).is_some();
+        let done: Vec<Known> = self.leaving.extract_if(.., is_final).collect();
+        add(&mut self.forgotten, &done);
     }
 
     /// Returns how many records of all logs were written, sampled and not written, until now.
@@ -166,6 +173,7 @@ impl Logs {
         let mut sums = self.forgotten;
         add(&mut sums, &self.current);
         add(&mut sums, &self.retired);
+        add(&mut sums, &self.leaving);
         sums
     }
 

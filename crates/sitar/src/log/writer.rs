@@ -193,7 +193,7 @@ struct Writing<S> {
     retired: Vec<LogId>,
     source: S,
     say: Box<dyn FnMut(&str) + Send>,
-    /// Queues that were full.
+    /// Queues that were full, and logs that ended before their records were read.
     full: Complaint,
     dropped: u64,
 }
@@ -257,7 +257,9 @@ impl<S: Source> Writing<S> {
                 ));
             }
         }
-        let dropped = self.source.dropped();
+        let full = self.source.dropped();
+        // A log that has ended had records in a queue that was behind.
+        let dropped = full + self.orders.unknown.load(Ordering::Relaxed);
         if dropped > self.dropped {
             if self.full.add(dropped - self.dropped) {
                 (self.say)("access logs are not written as fast as records come; some are dropped");
@@ -265,7 +267,7 @@ impl<S: Source> Writing<S> {
             // It is over once no more of them are dropped.
             self.full.works();
             self.dropped = dropped;
-            self.orders.dropped.store(dropped, Ordering::Relaxed);
+            self.orders.dropped.store(full, Ordering::Relaxed);
         }
         if let Some(dropped) = self.full.is_over() {
             (self.say)(&format!("access logs keep up again; {dropped} records were dropped"));

@@ -10,5 +10,6 @@ mod metrics;
 mod passed;
 mod place;
 mod proxies;
+mod records;
 mod unix;
 mod upgrades;

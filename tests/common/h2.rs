@@ -195,6 +195,11 @@ impl Client {
         Ok(whole.collect())
     }
 
+    /// Returns the answers that have come whole and were not given out.
+    pub(crate) fn take_whole(&mut self) -> BTreeMap<u32, Response> {
+        std::mem::take(&mut self.whole)
+    }
+
     /// Answers of which the head has come and not yet the end.
     pub(crate) fn begun(&self) -> usize {
         self.begun.len()

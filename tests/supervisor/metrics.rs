@@ -67,7 +67,7 @@ fn openmetrics(service: &Service) -> String {
 }
 
 /// Returns each series with its value.
-fn series(service: &Service) -> BTreeMap<String, u64> {
+pub(super) fn series(service: &Service) -> BTreeMap<String, u64> {
     let (status, text) = get(service, "/metrics");
     assert_eq!(status, 200, "{text}");
     // All others are whole numbers.

@@ -24,6 +24,10 @@ use std::path::Path;
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) quick: Quick,
+    /// Each server writes an access log to a file, in its own format (sitar and nginx JSON); the
+    /// floor and static-web-server have none. Into files under `target/`, as a quick run
+    #[arg(long)]
+    logs: bool,
     /// Only cases whose names contain these words
     #[arg(long = "case", value_name = "WORDS", value_parser = case)]
     cases: Vec<String>,
@@ -53,6 +57,9 @@ impl Arguments {
         if self.quick.quick {
             line += " --quick";
         }
+        if self.logs {
+            line += " --logs";
+        }
         for case in &self.cases {
             line += &format!(" --case '{case}'");
         }
@@ -65,11 +72,12 @@ impl Arguments {
 
 /// Measures and writes the reports.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let (lab, run) = Run::prepare(arguments.line(), arguments.quick, &arguments.peers)?;
+    let (mut lab, run) = Run::prepare(arguments.line(), arguments.quick, &arguments.peers)?;
+    lab.log = arguments.logs.then_some("json");
     let tables = measure(&lab, &run, arguments)?;
     let run = Run { load_after: process::load_average(), ..run };
-    // A part of the cases, or a quick run, must not take the place of the last whole one.
-    if run.quick || !arguments.cases.is_empty() {
+    // A part of the cases, or another run, must not take the place of the last whole one.
+    if run.quick || arguments.logs || !arguments.cases.is_empty() {
         return write(&lab.directory, &run, &tables);
     }
     let page = root().join(html::PAGE);

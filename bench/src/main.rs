@@ -14,6 +14,7 @@ mod engines;
 mod floor;
 mod http;
 mod load;
+mod logs;
 mod packs;
 mod participants;
 mod process;
@@ -44,6 +45,8 @@ enum Verb {
     Engines(Quick),
     /// Measures how evenly connections fall on shards
     Balance(Quick),
+    /// Measures the CPU of the thread that writes access logs, for a million records
+    Logs(Quick),
     /// Times packing, and the first answer from a pack and from a plain tar
     Packs(packs::Arguments),
     /// Times the HTTP part of a warm request
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         None => compare::run(&arguments.compare),
         Some(Verb::Engines(quick)) => engines::run(*quick),
         Some(Verb::Balance(quick)) => balance::run(*quick),
+        Some(Verb::Logs(quick)) => logs::run(*quick),
         Some(Verb::Packs(arguments)) => packs::run(arguments),
         Some(Verb::Http(arguments)) => http::run(arguments),
         Some(Verb::Floor(arguments)) => floor::run(arguments),

@@ -8,6 +8,7 @@ use crate::site::Lab;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,10 +22,15 @@ const IDLE_SECONDS: usize = 900;
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) port: u16,
+    /// Its access log, which goes with it: it may be large.
+    pub(crate) log: Option<PathBuf>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(log) = &self.log {
+            let _ = fs::remove_file(log);
+        }
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         // A server that waits for its connections to end is killed.
         let end = Instant::now() + Duration::from_secs(3);
@@ -37,6 +43,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the text of a configuration is made of.
+struct Place<'l> {
+    here: &'l Path,
+    site: String,
+    port: u16,
+    tls: bool,
+    log: Option<PathBuf>,
 }
 
 impl Server {
@@ -54,6 +69,10 @@ impl Server {
             Kind::Lighttpd => configured(lab, participant, case, lighttpd, &["-D", "-f"], &[]),
             Kind::StaticWebServer => static_web_server(lab, participant, case),
         }
+        .map(|mut server| {
+            server.log = log(lab, participant);
+            server
+        })
         .map_err(|error| format!("{}: {error}", participant.name).into())
     }
 
@@ -71,6 +90,12 @@ impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// Returns the path of a server's access log, if it writes one.
+fn log(lab: &Lab, participant: &Participant) -> Option<PathBuf> {
+    let can = !matches!(participant.kind, Kind::Floor | Kind::StaticWebServer);
+    (can && lab.log.is_some()).then(|| lab.directory.join(format!("{}.access.log", participant.name)))
 }
 
 fn floor(lab: &Lab, participant: &Participant, case: &Case) -> Command {
@@ -97,6 +122,9 @@ fn sitar(lab: &Lab, participant: &Participant, case: &Case, cores: &str, more: &
     } else {
         command.args(["--tls", "off"]);
     }
+    if let (Some(path), Some(format)) = (log(lab, participant), lab.log) {
+        command.arg("--access-log").arg(path).args(["--log-format", format]);
+    }
     command
 }
 
@@ -107,7 +135,7 @@ pub(crate) fn announced(mut command: Command) -> Result<Server> {
     let port = BufReader::new(stdout).lines().map_while(std::result::Result::ok).find_map(|line| {
         line.trim().strip_prefix("listens")?.trim().strip_prefix("127.0.0.1:")?.parse().ok()
     });
-    let server = Server { child, port: port.unwrap_or(0) };
+    let server = Server { child, port: port.unwrap_or(0), log: None };
     if server.port == 0 { Err("did not start".into()) } else { Ok(server) }
 }
 
@@ -116,15 +144,14 @@ fn configured(
     lab: &Lab,
     participant: &Participant,
     case: &Case,
-    text: fn(&str, &str, u16, bool) -> String,
+    text: fn(&Place<'_>) -> String,
     before: &[&str],
     after: &[&str],
 ) -> Result<Server> {
     let port = free_port()?;
-    let here = lab.directory.display().to_string();
-    let site = lab.site(case.work);
+    let (here, site) = (&*lab.directory, lab.site(case.work));
     let path = lab.directory.join(format!("{}.conf", participant.name));
-    fs::write(&path, text(&here, &site, port, case.tls))?;
+    fs::write(&path, text(&Place { here, site, port, tls: case.tls, log: log(lab, participant) }))?;
     let mut command = pinned(SERVER_CORE, &participant.program);
     command.args(before).arg(path).args(after);
     answering(lab, participant, command, port)
@@ -150,7 +177,7 @@ fn answering(lab: &Lab, participant: &Participant, mut command: Command, port: u
     let log = lab.directory.join(format!("{}.log", participant.name));
     let file = fs::File::create(&log)?;
     let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
-    let mut server = Server { child, port };
+    let mut server = Server { child, port, log: None };
     let start = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if start.elapsed() > Duration::from_secs(10) || server.child.try_wait()?.is_some() {
@@ -161,26 +188,37 @@ fn answering(lab: &Lab, participant: &Participant, mut command: Command, port: u
     Ok(server)
 }
 
-fn nginx(here: &str, site: &str, port: u16, tls: bool) -> String {
-    let listen = if tls { " ssl http2" } else { "" };
-    let certificate = if tls {
+/// About what sitar writes for a request.
+const NGINX_LOG: &str = r#"{"ts":$msec,"remote_ip":"$remote_addr","proto":"$server_protocol","method":"$request_method","host":"$host","uri":"$request_uri","user_agent":"$http_user_agent","referer":"$http_referer","tls":"$ssl_protocol","cipher_suite":"$ssl_cipher","duration":$request_time,"size":$body_bytes_sent,"status":$status}"#;
+
+fn nginx(Place { here, site, port, tls, log }: &Place<'_>) -> String {
+    let here = here.display();
+    let listen = if *tls { " ssl http2" } else { "" };
+    let certificate = if *tls {
         format!("ssl_certificate {here}/cert.pem; ssl_certificate_key {here}/key.pem; ssl_protocols TLSv1.3;")
     } else {
         String::new()
     };
+    let log = log.as_ref().map_or("access_log off;".into(), |log| {
+        format!(
+            "log_format lines escape=json '{NGINX_LOG}'; access_log {} lines buffer=64k flush=1s;",
+            log.display()
+        )
+    });
     format!(
         "worker_processes 1; worker_rlimit_nofile 20000; daemon off; pid {here}/nginx.pid; error_log stderr error;\n\
          events {{ worker_connections {CONNECTIONS_MAX}; }}\n\
-         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; \
+         http {{ {log} sendfile on; tcp_nopush on; keepalive_requests 1000000000; \
          keepalive_timeout {IDLE_SECONDS}s; open_file_cache max=5000 inactive=600s; open_file_cache_valid 600s; \
          default_type application/octet-stream;\n\
          server {{ listen 127.0.0.1:{port}{listen}; root {here}/{site}; {certificate} }} }}\n"
     )
 }
 
-fn h2o(here: &str, site: &str, port: u16, tls: bool) -> String {
+fn h2o(Place { here, site, port, tls, log }: &Place<'_>) -> String {
+    let here = here.display();
     // The key in the server's own process, as it is with all others.
-    let certificate = if tls {
+    let certificate = if *tls {
         format!(
             ", ssl: {{certificate-file: {here}/cert.pem, key-file: {here}/key.pem, neverbleed: OFF, \
              minimum-version: TLSv1.2, ocsp-update-interval: 0}}"
@@ -188,27 +226,33 @@ fn h2o(here: &str, site: &str, port: u16, tls: bool) -> String {
     } else {
         String::new()
     };
+    // In the combined format, if nothing else is said.
+    let log = log.as_ref().map_or(String::new(), |log| format!("access-log: {}\n", log.display()));
     format!(
-        "num-threads: 1\nmax-connections: {CONNECTIONS_MAX}\nhttp1-request-timeout: {IDLE_SECONDS}\n\
+        "{log}num-threads: 1\nmax-connections: {CONNECTIONS_MAX}\nhttp1-request-timeout: {IDLE_SECONDS}\n\
          listen: {{host: 127.0.0.1, port: {port}{certificate}}}\n\
          hosts: {{default: {{paths: {{/: {{file.dir: {here}/{site}}}}}}}}}\n"
     )
 }
 
-fn lighttpd(here: &str, site: &str, port: u16, tls: bool) -> String {
+fn lighttpd(Place { here, site, port, tls, log }: &Place<'_>) -> String {
+    let here = here.display();
     // A file without a type that it knows gets no ETag.
-    let tls = if tls {
+    let tls = if *tls {
         format!(
-            "server.modules = (\"mod_openssl\")\nssl.engine = \"enable\"\nssl.pemfile = \"{here}/cert.pem\"\n\
+            "server.modules += (\"mod_openssl\")\nssl.engine = \"enable\"\nssl.pemfile = \"{here}/cert.pem\"\n\
              ssl.privkey = \"{here}/key.pem\"\nssl.openssl.ssl-conf-cmd = (\"MinProtocol\" => \"TLSv1.3\")\n"
         )
     } else {
         String::new()
     };
+    let log = log.as_ref().map_or(String::new(), |log| {
+        format!("server.modules += (\"mod_accesslog\")\naccesslog.filename = \"{}\"\n", log.display())
+    });
     format!(
         "mimetype.assign = (\".bin\" => \"application/octet-stream\")\nserver.document-root = \"{here}/{site}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
          server.max-keep-alive-requests = 65535\nserver.max-keep-alive-idle = {IDLE_SECONDS}\n\
          server.max-connections = {CONNECTIONS_MAX}\nserver.max-fds = 20000\nserver.max-read-idle = {IDLE_SECONDS}\n\
-         server.max-write-idle = {IDLE_SECONDS}\n{tls}"
+         server.max-write-idle = {IDLE_SECONDS}\n{tls}{log}"
     )
 }

@@ -13,6 +13,9 @@ pub(crate) struct Lab {
     /// Files of the large site: fewer in a quick run.
     pub(crate) files: usize,
     pub(crate) quick: bool,
+    /// Each server that can writes an access log to a file: sitar in this format, the others in
+    /// their own.
+    pub(crate) log: Option<&'static str>,
 }
 
 impl Lab {
@@ -33,7 +36,7 @@ impl Lab {
         }
         fs::write(directory.join("openssl.cnf"), openssl_configuration())?;
         certificate(&directory)?;
-        Ok(Lab { directory, files: if quick { FILES / 20 } else { FILES }, quick })
+        Ok(Lab { directory, files: if quick { FILES / 20 } else { FILES }, quick, log: None })
     }
 
     /// Returns the certificate's file.

@@ -254,6 +254,8 @@ impl<'b> RequestTarget<'b> {
 pub struct Request<'b> {
     /// The method.
     pub method: Method,
+    /// The name of a method that is [`Method::Unknown`], as it was sent; else empty.
+    pub method_name: &'b [u8],
     /// The path and query.
     pub target: RequestTarget<'b>,
     /// Host and optional port that the client asked for, syntactically valid: from an absolute-form
@@ -268,7 +270,7 @@ impl<'b> Request<'b> {
     /// Returns a request without authority and fields.
     #[must_use]
     pub const fn new(method: Method, target: RequestTarget<'b>) -> Request<'b> {
-        Request { method, target, authority: None, fields: Fields::new() }
+        Request { method, method_name: b"", target, authority: None, fields: Fields::new() }
     }
 }
 

@@ -113,7 +113,8 @@ fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<RequestHead<'b>, Stop> 
         None => host(&fields, line.version)?,
     };
     let Outcome { body, keep_alive, expect_continue } = hop.finish(line.method, line.version)?;
-    let request = Request { method: line.method, target: line.target, authority, fields };
+    let RequestLine { method, method_name, target, .. } = line;
+    let request = Request { method, method_name, target, authority, fields };
     Ok(RequestHead { request, version: line.version, len: lines.at, body, keep_alive, expect_continue })
 }
 
@@ -226,6 +227,7 @@ impl<'b> Lines<'b> {
 
 struct RequestLine<'b> {
     method: Method,
+    method_name: &'b [u8],
     target: RequestTarget<'b>,
     authority: Option<&'b [u8]>,
     version: Version,
@@ -238,8 +240,9 @@ impl<'b> RequestLine<'b> {
         let Some(space) = line.iter().take(METHOD_MAX + 1).position(|&byte| byte == b' ') else {
             return Err(check_method_so_far(line).err().unwrap_or(NOT_HTTP));
         };
-        let (method, rest) = (&line[..space], &line[space + 1..]);
-        let method = Method::from_token(method).ok_or(NOT_HTTP)?;
+        let (name, rest) = (&line[..space], &line[space + 1..]);
+        let method = Method::from_token(name).ok_or(NOT_HTTP)?;
+        let method_name = if method == Method::Unknown { name } else { b"" };
 
         // RFC 9112 §2.3: ` HTTP/` digit `.` digit, the last nine bytes.
         let Some(target_len) = rest.len().checked_sub(9) else { return Err(NOT_HTTP) };
@@ -265,7 +268,7 @@ impl<'b> RequestLine<'b> {
         }
         let (target, authority) =
             read_target(method, target).ok_or(Rejection::bad("the request target is not valid"))?;
-        Ok(RequestLine { method, target, authority, version })
+        Ok(RequestLine { method, method_name, target, authority, version })
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 pub struct ParkedRequest {
     method: Method,
     bytes: Box<[u8]>,
+    method_name: usize,
     path: usize,
     query: Option<usize>,
     authority: Option<usize>,
@@ -27,12 +28,14 @@ impl ParkedRequest {
     #[must_use]
     pub fn new(request: &Request<'_>) -> ParkedRequest {
         let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(request.method_name);
         bytes.extend_from_slice(request.target.path);
         bytes.extend_from_slice(request.target.query.unwrap_or_default());
         bytes.extend_from_slice(request.authority.unwrap_or_default());
         let mut parked = ParkedRequest {
             method: request.method,
             bytes: Box::default(),
+            method_name: request.method_name.len(),
             path: request.target.path.len(),
             query: request.target.query.map(<[u8]>::len),
             authority: request.authority.map(<[u8]>::len),
@@ -58,9 +61,11 @@ impl ParkedRequest {
             rest = later;
             first
         };
+        let method_name = next(self.method_name);
         let path = next(self.path);
         let query = self.query.map(&mut next);
         let mut request = Request::new(self.method, RequestTarget { path, query });
+        request.method_name = method_name;
         request.authority = self.authority.map(&mut next);
         for (field, len) in &self.fields[..usize::from(self.fields_len)] {
             // Fewer than there is room for.
@@ -107,6 +112,9 @@ mod tests {
         assert_eq!(back.fields.get(Field::WantReprDigest), Some(&b"sha-256=1"[..]));
         assert_eq!(back.fields.get(Field::UserAgent), Some(&b"curl"[..]));
         assert!(!back.fields.has(Field::Host));
+        let mut unknown = Request::new(Method::Unknown, RequestTarget { path: b"/", query: None });
+        unknown.method_name = b"BREW";
+        assert_eq!(ParkedRequest::new(&unknown).request(), unknown);
         let bare = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
         assert_eq!(ParkedRequest::new(&bare).request(), bare);
     }

@@ -55,6 +55,8 @@ pub(super) struct Parts {
     malformed: Option<Malformed>,
     rejected: Option<Rejection>,
     method: Option<Method>,
+    /// The name of one that is unknown.
+    method_name: Span,
     scheme: Option<Scheme>,
     path: Option<Span>,
     authority: Option<Span>,
@@ -95,6 +97,7 @@ impl<'k> Intake<'k> {
             malformed: None,
             rejected: None,
             method: None,
+            method_name: Span::default(),
             scheme: None,
             path: None,
             authority: None,
@@ -126,6 +129,9 @@ impl<'k> Intake<'k> {
         let again = match name {
             b":method" => {
                 let method = Method::from_token(value).ok_or(Malformed("a method that is no token"))?;
+                if method == Method::Unknown {
+                    self.parts.method_name = self.keep(value).unwrap_or_default();
+                }
                 self.parts.method.replace(method).is_some()
             }
             b":scheme" => self.parts.scheme.replace(scheme(value)?).is_some(),
@@ -305,6 +311,7 @@ impl Parts {
         let path = self.path.map_or(&b"*"[..], |span| span.of(kept));
         let target = target(method, path).unwrap_or(RequestTarget { path: b"*", query: None });
         let mut request = Request::new(method, target);
+        request.method_name = self.method_name.of(kept);
         for (field, span) in &self.fields[..self.fields_len] {
             let value = span.of(kept);
             if *field == Field::Host {

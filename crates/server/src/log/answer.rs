@@ -86,7 +86,7 @@ impl<'a> Texts<'a> {
         let field = |field| request.fields.first(field).map(|value| cut(value, FIELD_MAX));
         Texts {
             method: request.method as u8 + 1,
-            token: b"",
+            token: cut(request.method_name, METHOD_MAX),
             host: cut(request.authority.unwrap_or_default(), HOST_MAX),
             path,
             query,

@@ -147,6 +147,7 @@ fn each_answer_of_http_1_has_a_record(engine: Engine) {
             "Http11 1 'POST' 'a' '/p' 405",
             "- -",
         ),
+        ("BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n".into(), "Http11 1 'BREW' 'a' '/pot' 501", "- -"),
         // Fields: no other is there.
         (
             with(
@@ -274,6 +275,7 @@ fn each_answer_of_http_2_has_a_record(engine: Engine) {
         ("GET", "/m1.bin", 200),
         ("GET", "/none", 404),
         ("DELETE", "/small.txt", 405),
+        ("BREW", "/small.txt", 501),
     ] {
         let mut fields = request(method, path).to_vec();
         fields.extend([("user-agent", "u \"q\""), ("referer", "http://r/"), ("cookie", "c=secret")]);
@@ -283,6 +285,11 @@ fn each_answer_of_http_2_has_a_record(engine: Engine) {
             format!("Http2 1 '{method}' 'a.test' '{path}' {status} {length} http://r/ u \\\"q\\\" whole");
         assert_eq!(log.next(), expected);
     }
+    // Of a method that is unknown no more is kept than HTTP/1 can have.
+    let long = "x".repeat(40);
+    let stream = client.ask(&request(&long, "/"));
+    let length = client.received(stream);
+    assert_eq!(log.next(), format!("Http2 1 '{}' 'a.test' '/' 501 {length} - - whole", &long[..32]));
     // A request that is refused before all of it is read: of it the method is known.
     let mut fields = request("GET", "/small.txt").to_vec();
     fields.resize(200, ("x", "y"));

@@ -225,6 +225,13 @@ fn accepted() {
 }
 
 #[test]
+fn the_name_of_a_method_that_is_unknown_is_kept() {
+    let name = |wire| parse(wire, &limits()).unwrap().unwrap().request.method_name;
+    assert_eq!(name(b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"), b"BREW");
+    assert_eq!(name(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), b"");
+}
+
+#[test]
 fn rejected() {
     for (wire, status) in REJECTED {
         let text = wire.escape_ascii();

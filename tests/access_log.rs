@@ -1,6 +1,6 @@
 //! The access log: what stands in it, where it goes, and what happens when it cannot be written.
 
-mod table;
+pub(crate) mod table;
 
 use crate::common::asking::while_asking;
 use crate::common::client::{self, socket};

@@ -7,6 +7,7 @@
 
 mod access;
 mod attacker;
+mod records;
 mod sealer;
 
 use crate::common::client::Client;

@@ -15,8 +15,6 @@ use crate::common::client::{self, roots_in, socket_from};
 use crate::common::site::{pattern, write};
 use crate::common::{Server, eventually, h2};
 use rcgen::{CertificateParams, KeyPair};
-use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
@@ -181,21 +179,8 @@ impl Clients<'_> {
         client::Client::over_as(&config, socket, ServerName::try_from(name).unwrap()).unwrap()
     }
 
-    /// Offers one cipher suite, so that what is agreed on is the same on every machine.
     fn config(&self, version: &'static SupportedProtocolVersion, protocol: &str) -> Arc<ClientConfig> {
-        let mut provider = aws_lc_rs::default_provider();
-        provider.cipher_suites = vec![
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
-            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-        ];
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots_in([self.folder.join("certificate.pem")]))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        config.resumption = Resumption::in_memory_sessions(4);
-        Arc::new(config)
+        client::fixed(roots_in([self.folder.join("certificate.pem")]), version, protocol.as_bytes())
     }
 
     /// `request` is a method, a path and an authority, and fields behind ` | `.

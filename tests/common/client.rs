@@ -3,9 +3,10 @@
 
 use super::{PATIENCE, Server};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -52,13 +53,32 @@ pub(crate) fn config(server: &Server) -> Arc<ClientConfig> {
 
 /// Returns what a client trusts and offers.
 pub(crate) fn trusting(roots: RootCertStore, protocols: &[&[u8]]) -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// The same for one version and one cipher suite of it, so that what is agreed on is the same on
+/// every machine.
+pub(crate) fn fixed(
+    roots: RootCertStore,
+    version: &'static SupportedProtocolVersion,
+    protocol: &[u8],
+) -> Arc<ClientConfig> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites =
+        vec![cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
     Arc::new(config)
 }
 

@@ -24,7 +24,7 @@ use crate::common::{PATIENCE, Server, have, lab, refused, run, run_with, sample,
 const SOCKET_COMMANDS: (u32, u32) = (6, 7);
 
 /// Whether the kernel can seal for sitar; otherwise the test is recorded as skipped.
-fn has_sealer() -> bool {
+pub(super) fn has_sealer() -> bool {
     if !lab::has_kernel_tls() {
         return false;
     }

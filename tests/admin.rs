@@ -1,7 +1,8 @@
 //! `sitar status` and `sitar reload` against a server that is written out here.
 
 use crate::common::{Finished, have, run, run_with, sitar, skip, without_settings};
-use sitar::admin::{Admin, Reload, Reply, Request, Serving, Status, Upgraded, read_status};
+use serde_json::Value;
+use sitar::admin::{Admin, Reload, Reply, Request, Serving, Status, Totals, Upgraded, read_status};
 use sitar::error::Error;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -20,11 +21,17 @@ fn status() -> Status {
     }
 }
 
+fn totals() -> Totals {
+    let connections = [("open".into(), 2), ("accepted".into(), 1234)].into();
+    Totals { pid: 4711, is_up: true, connections, answers: [(200, 3), (404, 1)].into(), ..Totals::default() }
+}
+
 /// Serves a status, and these outcomes of reloads one after the other.
 fn serve(path: &Path, reloads: Vec<Reload>) -> Serving {
     let mut reloads = reloads.into_iter();
     let handler = move |request| match request {
         Request::Status => Reply::Status(Box::new(status())),
+        Request::Numbers => Reply::Numbers(Box::new(totals())),
         Request::Reload => Reply::Reload(reloads.next().unwrap()),
         Request::Drain => Reply::Drain,
         Request::Upgrade { wait: 7 } => Reply::Upgrade(Ok(Upgraded { version: "0.0.2".into(), pid: 4712 })),
@@ -62,11 +69,16 @@ fn ended(ended: &Finished) -> (Option<i32>, &str, &str) {
 fn the_status_is_printed_for_people_and_for_programs() {
     let (folder, path) = socket();
     let _serving = serve(&path, Vec::new());
-    let text = "sitar 0.0.1, process 4711, running for 1 minute\nconfiguration /etc/sitar/sitar.toml\n";
+    let text = "sitar 0.0.1, process 4711, running for 1 minute\nconfiguration /etc/sitar/sitar.toml\n\n\
+                Since the start\n  connections  2 open, 1,234 accepted\n  \
+                answers      2xx: 3, 4xx: 1; 0 bytes of content\n";
     assert_eq!(ended(&ask(&folder, &["status", "--socket", "DIR/admin.sock"])), (Some(0), text, ""));
     let json = ask(&folder, &["status", "--json", "--socket", "DIR/admin.sock"]);
     assert_eq!((json.status.code(), &*json.stderr), (Some(0), ""));
-    assert_eq!(read_status(&serde_json::from_slice(&json.stdout).unwrap()), Some(status()));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(read_status(&json), Some(status()));
+    assert_eq!(json["numbers"]["connections"], serde_json::json!({ "accepted": 1234, "open": 2 }));
+    assert_eq!((&json["numbers"]["pid"], &json["numbers_problem"]), (&Value::Null, &Value::Null));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod format;
 mod numbers;
 mod server;
 mod text;
+mod totals;
 
 pub(crate) use self::answer::{Answer, Asked};
 pub(crate) use self::format::Format;

@@ -24,7 +24,7 @@ impl Request {
     /// Returns how long its answer may take. Another's reload may have to end first.
     fn patience(self) -> Duration {
         match self {
-            Request::Status => Duration::from_secs(60),
+            Request::Status | Request::Numbers => Duration::from_secs(60),
             Request::Reload | Request::Drain => Duration::from_secs(600),
             Request::Upgrade { wait } => Duration::from_secs(600 + u64::from(wait)),
         }

@@ -30,6 +30,10 @@ pub struct Status {
     pub sites: Vec<Site>,
     /// Its certificates.
     pub certificates: Vec<Certificate>,
+    /// Its access logs, as far as the worker has told them.
+    pub logs: Vec<Log>,
+    /// Records that this worker had no room for, in all logs.
+    pub logs_dropped: u64,
     /// What the operator should know besides, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -45,6 +49,19 @@ pub struct Worker {
     pub sandbox: String,
     /// What that has kept it from, if anything.
     pub refused: Option<String>,
+}
+
+/// An access log, and what the process that serves now has done for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Where it goes: a path, `stdout` or `journal`.
+    pub name: String,
+    /// Records written.
+    pub written: u64,
+    /// Records that could not be written.
+    pub failed: u64,
+    /// Records left out by sampling.
+    pub sampled: u64,
 }
 
 /// The outcome of an upgrade.
@@ -159,6 +176,7 @@ pub struct Reload {
 pub(super) fn answer(reply: &Reply) -> Value {
     match reply {
         Reply::Status(status) => status.to_json(),
+        Reply::Numbers(totals) => totals.to_json(),
         Reply::Reload(reload) => {
             json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "reload": reload.to_json() })
         }
@@ -199,6 +217,9 @@ pub fn read_status(document: &Value) -> Option<Status> {
         listeners: object.list("listeners", Listener::from_json)?,
         sites: object.list("sites", Site::from_json)?,
         certificates: object.list("certificates", Certificate::from_json)?,
+        // Older servers have none.
+        logs: object.list("logs", Log::from_json).unwrap_or_default(),
+        logs_dropped: object.number("logs_dropped").unwrap_or_default(),
         warnings: object.texts("warnings")?,
     })
 }
@@ -254,7 +275,27 @@ impl Status {
             "listeners": self.listeners.iter().map(Listener::to_json).collect::<Vec<_>>(),
             "sites": self.sites.iter().map(Site::to_json).collect::<Vec<_>>(),
             "certificates": self.certificates.iter().map(Certificate::to_json).collect::<Vec<_>>(),
+            "logs": self.logs.iter().map(Log::to_json).collect::<Vec<_>>(),
+            "logs_dropped": self.logs_dropped,
             "warnings": self.warnings,
+        })
+    }
+}
+
+impl Log {
+    fn to_json(&self) -> Value {
+        let Log { name, written, failed, sampled } = self;
+        json!({ "name": name, "written": written, "failed": failed, "sampled": sampled })
+    }
+
+    /// Reads what a worker tells, or a server.
+    pub(crate) fn from_json(value: &Value) -> Option<Log> {
+        let object = Object(value);
+        Some(Log {
+            name: object.text("name")?,
+            written: object.number("written")?,
+            failed: object.number("failed")?,
+            sampled: object.number("sampled")?,
         })
     }
 }
@@ -418,36 +459,36 @@ impl Error {
 }
 
 /// A JSON object that is read.
-struct Object<'v>(&'v Value);
+pub(super) struct Object<'v>(pub(super) &'v Value);
 
 impl<'v> Object<'v> {
     /// `None`: its shape is another version's.
-    fn of_schema(document: &'v Value) -> Option<Object<'v>> {
+    pub(super) fn of_schema(document: &'v Value) -> Option<Object<'v>> {
         (document.get("schema")?.as_u64()? == SCHEMA).then_some(Object(document))
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         self.0.get(name)?.as_str().map(str::to_owned)
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.0.get(name)?.as_u64()
     }
 
-    fn truth(&self, name: &str) -> Option<bool> {
+    pub(super) fn truth(&self, name: &str) -> Option<bool> {
         self.0.get(name)?.as_bool()
     }
 
-    fn list<T>(&self, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(&self, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
         self.0.get(name)?.as_array()?.iter().map(item).collect()
     }
 
-    fn texts(&self, name: &str) -> Option<Vec<String>> {
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
         self.list(name, |text| text.as_str().map(str::to_owned))
     }
 
     /// `Some(None)`: it is null.
-    fn optional<T>(&self, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Option<T>> {
+    pub(super) fn optional<T>(&self, name: &str, item: impl Fn(&Value) -> Option<T>) -> Option<Option<T>> {
         match self.0.get(name)? {
             Value::Null => Some(None),
             value => item(value).map(Some),

@@ -15,16 +15,19 @@ mod document;
 mod paths;
 mod server;
 mod text;
+mod totals;
 mod verbs;
 
 pub use client::ask;
 pub use document::{
-    Certificate, Listener, Reload, Site, SiteContent, SiteEncodings, SiteState, Status, Upgraded, Worker,
-    read_reload, read_status, read_upgrade,
+    Certificate, Listener, Log, Reload, Site, SiteContent, SiteEncodings, SiteState, Status, Upgraded,
+    Worker, read_reload, read_status, read_upgrade,
 };
 pub use paths::SOCKET;
 pub(crate) use server::Leaver;
 pub use server::{Admin, Serving};
+pub(crate) use totals::SITES_MAX;
+pub use totals::{CountsByName, CountsByStatus, Histogram, SiteTotals, Totals, read_totals};
 pub use verbs::{drain, reload, status, upgrade};
 
 use std::path::Path;
@@ -46,6 +49,8 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 pub enum Request {
     /// What is served, and how it is.
     Status,
+    /// What has been counted since the start, and what is held now.
+    Numbers,
     /// Read the configuration again, and everything that it names.
     Reload,
     /// Accept no more, and end when the connections have ended.
@@ -62,6 +67,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Numbers`].
+    Numbers(Box<Totals>),
     /// To [`Request::Reload`].
     Reload(Reload),
     /// To [`Request::Drain`].
@@ -75,6 +82,7 @@ impl Request {
     fn word(self) -> &'static str {
         match self {
             Request::Status => "status",
+            Request::Numbers => "numbers",
             Request::Reload => "reload",
             Request::Drain => "drain",
             Request::Upgrade { .. } => "upgrade",
@@ -94,7 +102,8 @@ impl Request {
         match line.split_once(' ') {
             None if line == "upgrade" => Some(Request::Upgrade { wait: UPGRADE_WAIT }),
             None => {
-                [Request::Status, Request::Reload, Request::Drain].into_iter().find(|one| one.word() == line)
+                let plain = [Request::Status, Request::Numbers, Request::Reload, Request::Drain];
+                plain.into_iter().find(|one| one.word() == line)
             }
             Some(("upgrade", wait)) => Some(Request::Upgrade { wait: wait.parse().ok()? }),
             Some(_) => None,

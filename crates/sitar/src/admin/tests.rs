@@ -30,6 +30,7 @@ fn serve(path: &Path) -> Serving {
             Request::Status => {
                 Reply::Status(Box::new(Status { pid: 7, uptime_seconds: requests, ..Status::default() }))
             }
+            Request::Numbers => Reply::Numbers(Box::new(Totals { pid: 7, ..Totals::default() })),
             Request::Reload => Reply::Reload(Reload::done(requests, Vec::new())),
             Request::Drain => Reply::Drain,
             Request::Upgrade { wait } => Reply::Upgrade(Ok(Upgraded { version: "9.9.9".into(), pid: wait })),
@@ -84,6 +85,8 @@ fn the_line_is_all_that_counts() {
         // Without its end, and with something behind it.
         (b"status", "\"uptime_seconds\": "),
         (b"status\nreload\n", "\"uptime_seconds\": "),
+        (b"numbers\n", "\"uptime_milliseconds\": 0"),
+        (b"numbers 1\n", "\"error\": \"unknown request 'numbers 1'\""),
         (b"reload\n", "\"reload\": {"),
         (b"\n", "\"error\": \"unknown request ''\""),
         (b"STATUS\n", "\"error\": \"unknown request 'STATUS'\""),
@@ -400,7 +403,7 @@ fn time_in_which_another_is_answered_does_not_count() {
             std::thread::sleep(Duration::from_secs(6));
             Reply::Reload(Reload::done(1, Vec::new()))
         }
-        Request::Drain | Request::Upgrade { .. } => unreachable!("nothing asks for it"),
+        Request::Numbers | Request::Drain | Request::Upgrade { .. } => unreachable!("nothing asks for it"),
     };
     let _serving = Admin::bind(&path).unwrap().serve(handler).unwrap();
     let mut waiting = connected(&path);

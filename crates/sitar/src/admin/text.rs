@@ -6,6 +6,8 @@ use sitar_site::Printable;
 use time::OffsetDateTime;
 
 use super::document::{Certificate, Reload, Site, SiteContent, SiteEncodings, SiteState, Status};
+use super::totals::{Totals, by_class};
+use crate::error::Error;
 
 /// Columns of a line.
 const COLUMNS: usize = 100;
@@ -13,8 +15,8 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Returns the text of `sitar status`.
-pub(super) fn status(status: &Status) -> String {
+/// Returns the text of `sitar status`. The numbers may be missing, for a reason.
+pub(super) fn status(status: &Status, numbers: &Result<Totals, Error>) -> String {
     let mut text = Text::default();
     let Status { version, pid, uptime_seconds, .. } = status;
     text.line(0, &format!("sitar {version}, process {pid}, running for {}", span(*uptime_seconds)));
@@ -54,6 +56,7 @@ pub(super) fn status(status: &Status) -> String {
         }
         None => {}
     }
+    self::numbers(&mut text, status, numbers);
     text.section("Listeners", &status.listeners, |text| {
         let width = widest(status.listeners.iter().map(|listener| &*listener.address));
         for listener in &status.listeners {
@@ -75,6 +78,85 @@ pub(super) fn status(status: &Status) -> String {
         status.warnings.iter().for_each(|warning| text.line(1, warning));
     });
     text.0
+}
+
+fn numbers(text: &mut Text, status: &Status, numbers: &Result<Totals, Error>) {
+    let rows = match numbers {
+        Ok(totals) => rows(totals),
+        Err(error) => vec![("numbers", format!("not to be had: {}", error.sentence()))],
+    };
+    text.section("Since the start", &rows, |text| {
+        if numbers.as_ref().is_ok_and(|totals| !totals.is_up) {
+            text.line(1, "NO ANSWER of the worker in time: these are the last numbers that it told");
+        }
+        let width = widest(rows.iter().map(|(name, _)| *name));
+        rows.iter().for_each(|(name, row)| text.row(name, width, row));
+    });
+    text.section("Access logs of this worker", &status.logs, |text| {
+        let width = widest(status.logs.iter().map(|log| &*log.name));
+        for log in &status.logs {
+            let records = with_others(
+                format!("{} written", counted(log.written, "record")),
+                [(log.sampled, "left out by sampling"), (log.failed, "LOST: not writable")],
+            );
+            text.row(&log.name, width, &records);
+        }
+        if status.logs_dropped > 0 {
+            let dropped = counted(status.logs_dropped, "record");
+            text.line(1, &format!("{dropped} LOST: they came faster than they are written"));
+        }
+    });
+}
+
+/// Returns a name and a line for what has been counted; nothing for what has not happened.
+fn rows(totals: &Totals) -> Vec<(&'static str, String)> {
+    let connection = |name: &str| totals.connections.get(name).copied().unwrap_or_default();
+    let mut rows = Vec::new();
+    let open = format!("{} open, {} accepted", grouped(connection("open")), grouped(connection("accepted")));
+    let others = [(connection("refused"), "refused"), (connection("shed"), "shed")];
+    if totals.connections.values().any(|count| *count > 0) {
+        rows.push(("connections", with_others(open, others)));
+    }
+    if let (all @ 1.., resumed) = totals.handshakes() {
+        rows.push(("handshakes", with_others(grouped(all), [(resumed, "of them resumed")])));
+    }
+    let classes = by_class(&totals.answers);
+    let names = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let answered = classes.iter().zip(names).filter(|(count, _)| **count > 0);
+    let answered: Vec<String> =
+        answered.map(|(count, name)| format!("{name}: {}", grouped(*count))).collect();
+    if !answered.is_empty() {
+        rows.push((
+            "answers",
+            format!("{}; {} of content", answered.join(", "), size(totals.response_bytes)),
+        ));
+    }
+    let memory = |name: &str| totals.memory.get(name).copied().unwrap_or_default();
+    let (bodies, connections) = (memory("bodies"), memory("connections"));
+    if bodies > 0 || connections > 0 {
+        let row = format!("{} of files, {} for connections", size(bodies), size(connections));
+        rows.push(("memory", row));
+    }
+    let records = |name: &str| totals.log_records.get(name).copied().unwrap_or_default();
+    let lost = records("failed").saturating_add(records("dropped"));
+    let all = records("written").saturating_add(records("sampled")).saturating_add(lost);
+    if all > 0 {
+        let others = [(records("sampled"), "left out by sampling"), (lost, "LOST")];
+        let written = format!("{} written to access logs", grouped(records("written")));
+        rows.push(("records", with_others(written, others)));
+    }
+    rows
+}
+
+/// Adds those counts that are not zero to a line.
+fn with_others<const N: usize>(mut line: String, others: [(u64, &str); N]) -> String {
+    for (count, what) in others {
+        if count > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(line, ", {} {what}", grouped(count));
+        }
+    }
+    line
 }
 
 /// Returns the text of `sitar reload` where it is done.
@@ -227,7 +309,7 @@ fn counted(count: impl TryInto<u64>, what: &str) -> String {
 }
 
 /// Returns a number with a comma before each three digits.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -239,8 +321,24 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// Returns a number of bytes in the largest unit of which there is at least one.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let place = units.len().min(bytes.max(1).ilog2() as usize / 10 + 1) - 1;
+    let unit = units.get(place).copied().unwrap_or_default();
+    if place == 0 {
+        return format!("{bytes} {unit}");
+    }
+    // Tenths, rounded down.
+    let tenths = (u128::from(bytes) * 10) >> (10 * place);
+    match tenths / 10 {
+        whole @ 100.. => format!("{whole} {unit}"),
+        whole => format!("{whole}.{} {unit}", tenths % 10),
+    }
+}
+
 /// Returns a length of time in its two largest units.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let units = [
         (seconds / DAY, "day"),
         (seconds % DAY / HOUR, "hour"),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::{Request, SCHEMA, Upgraded, ask, document, paths, text};
+use super::{Request, SCHEMA, Upgraded, ask, document, paths, read_totals, text};
 use crate::cli;
 use crate::error::{EXIT_FAILED, Error, printable, warn};
 use crate::output;
@@ -15,16 +15,41 @@ use crate::output;
 /// No server answers, or its answer is not understood.
 pub fn status(arguments: &cli::Status) -> Result<ExitCode, Error> {
     let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
-    let answer = ask(&path, Request::Status)?;
+    let mut answer = ask(&path, Request::Status)?;
+    // Apart from it: what is known without the worker is not to wait for that.
+    let numbers = ask(&path, Request::Numbers);
     if arguments.json {
+        // What another version answers is printed as it is.
+        if document::read_status(&answer).is_some() {
+            add_numbers(&mut answer, numbers);
+        }
         output::print(&format!("{answer:#}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let status = document::read_status(&answer).ok_or_else(|| {
         other_version(&path, &answer).hint("print its answer as it is: sitar status --json")
     })?;
-    output::print(&text::status(&status))?;
+    let numbers =
+        numbers.and_then(|answer| read_totals(&answer).ok_or_else(|| other_version(&path, &answer)));
+    output::print(&text::status(&status, &numbers))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds the document of the numbers to that of the status, or why there is none.
+fn add_numbers(status: &mut Value, numbers: Result<Value, Error>) {
+    let Some(status) = status.as_object_mut() else { return };
+    let (numbers, problem) = match numbers {
+        Ok(mut numbers) => {
+            if let Some(numbers) = numbers.as_object_mut() {
+                // The status has them.
+                numbers.retain(|name, _| !["schema", "version", "pid"].contains(&&**name));
+            }
+            (numbers, Value::Null)
+        }
+        Err(error) => (Value::Null, error.sentence().into()),
+    };
+    status.insert("numbers".to_owned(), numbers);
+    status.insert("numbers_problem".to_owned(), problem);
 }
 
 /// Has a running server read its configuration again. The code is 1 when it refused; then nothing

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -156,6 +157,64 @@ fn the_page_lists_what_is_shown() {
     shown.sort_unstable();
     listed.sort_unstable();
     assert_eq!(shown, listed);
+}
+
+#[test]
+fn numbers_as_a_document_of_the_admin_socket() {
+    let totals = Facts { is_uring: false, ..facts() }.totals();
+    let by_name = |counts: &[(&str, u64)]| {
+        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<String, u64>>()
+    };
+    assert_eq!(
+        totals.connections,
+        by_name(&[
+            ("open", 3),
+            ("accepted", 9),
+            ("passed", 1),
+            ("refused", 6),
+            ("shed", 4),
+            ("kernel_sealed", 2),
+            ("http2_floods", 3),
+        ])
+    );
+    assert_eq!((totals.closed["finished"], totals.closed["own_faults"]), (5, 1));
+    let handshakes = [("tls12_full", 1), ("tls12_resumed", 0), ("tls13_full", 3), ("tls13_resumed", 1)];
+    assert_eq!(totals.handshakes, by_name(&handshakes));
+    assert_eq!(totals.answers, [(200, 10), (400, 1), (404, 1)].into());
+    assert_eq!((totals.response_bytes, totals.ring_enters, totals.password_hashes), (320, None, 7));
+    assert_eq!(totals.send_buffers, by_name(&[("free", 60), ("used", 4)]));
+    assert_eq!(totals.memory, by_name(&[("bodies", 12), ("connections", 4096)]));
+    assert_eq!((totals.is_up, totals.is_reload_ok, totals.worker_restarts), (true, false, 2));
+    assert_eq!(
+        (totals.started, &*totals.certificates),
+        (1_700_000_000, &[("a.test".into(), 1_750_000_000)][..])
+    );
+    let records = [("written", 8), ("sampled", 7), ("failed", 6), ("dropped", 5)];
+    assert_eq!(totals.log_records, by_name(&records));
+    let durations = totals.durations.unwrap();
+    assert_eq!((&durations.bounds[..3], durations.bounds.len()), (&[100, 250, 500][..], 16));
+    assert_eq!((durations.counts.len(), durations.counts[16], durations.sum), (17, 1, 92_000_850));
+    let sites: Vec<_> = totals.sites.iter().map(|site| (&*site.name, site.release.as_deref())).collect();
+    assert_eq!(sites, [("a.test", Some("v1")), ("", None), ("/srv/\"b\"\\\n", None)]);
+    assert_eq!((&totals.sites[0].answers, totals.sites_left_out), (&[(200, 10), (404, 1)].into(), 0));
+    assert_eq!(facts().totals().ring_enters, Some(100));
+}
+
+#[test]
+fn the_document_has_a_bound() {
+    let mut facts = Facts::default();
+    let names = (0..600).map(|number| (format!("{number}.test"), String::new()));
+    facts.sites = names.collect();
+    let site = SiteNumbers {
+        name: "599.test".into(),
+        answers: vec![answers(200, CountedMethod::Get, HttpVersion::Http11, 1)],
+        content: 0,
+    };
+    facts.numbers = Numbers::of(&WorkerNumbers { sites: vec![site], ..worker() }, [0; 4]);
+    let totals = facts.totals();
+    assert_eq!((totals.sites.len(), totals.sites_left_out), (512, 88));
+    // Those with the most answers stay.
+    assert_eq!(totals.sites[0].name, "599.test");
 }
 
 #[test]

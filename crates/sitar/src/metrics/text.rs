@@ -29,6 +29,17 @@ pub(crate) struct Facts {
     pub(crate) sites: Vec<(String, String)>,
 }
 
+impl Facts {
+    /// Returns certificates by name, each with the first end of those that have it.
+    pub(super) fn first_ends(&self) -> BTreeMap<&str, u64> {
+        let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, end) in &self.certificates {
+            ends.entry(name).and_modify(|first| *first = (*first).min(*end)).or_insert(*end);
+        }
+        ends
+    }
+}
+
 /// The type of a metric.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -227,11 +238,7 @@ fn logs(text: &mut Text, numbers: &Numbers) {
 fn server(text: &mut Text, facts: &Facts) {
     let help = "End of the validity of certificates; of several with the same name, the first.";
     text.metric("sitar_certificate_expiry_timestamp_seconds", Kind::Gauge, Some("seconds"), help);
-    let mut certificates: BTreeMap<&str, u64> = BTreeMap::new();
-    for (name, end) in &facts.certificates {
-        certificates.entry(name).and_modify(|first| *first = (*first).min(*end)).or_insert(*end);
-    }
-    for (name, end) in certificates {
+    for (name, end) in facts.first_ends() {
         text.sample(&[("name", name)], end);
     }
     text.metric("sitar_site", Kind::Info, None, "Sites, and the version of their content.");

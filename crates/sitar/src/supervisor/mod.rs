@@ -383,6 +383,7 @@ impl Supervisor {
             supervisor.rest_soon();
             match request {
                 admin::Request::Status => admin::Reply::Status(Box::new(supervisor.status())),
+                admin::Request::Numbers => admin::Reply::Numbers(Box::new(supervisor.totals())),
                 admin::Request::Reload => admin::Reply::Reload(reloads.wait(&supervisor)),
                 admin::Request::Drain => {
                     supervisor.drain();

@@ -13,7 +13,7 @@ use super::child::{Worker, lock};
 use super::status::{seconds, site_name};
 use super::upgrade::Inherited;
 use super::{Live, Supervisor};
-use crate::admin::Admin;
+use crate::admin::{Admin, Totals};
 use crate::error::Error;
 use crate::metrics::{self, Answer, Asked, Facts, Metrics, Numbers};
 use crate::watch::Warning;
@@ -126,6 +126,20 @@ impl Supervisor {
             None => Some("no worker serves: one is being started"),
             Some(worker) if worker.is_leaving.load(Ordering::SeqCst) => Some("the worker leaves"),
             Some(_) => None,
+        }
+    }
+
+    /// Returns the document of the admin socket with the same numbers.
+    pub(super) fn totals(&self) -> Totals {
+        let facts = self.facts();
+        let live = self.live();
+        Totals {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_milliseconds: u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            engine: live.running.engine.clone(),
+            worker: live.worker.as_ref().map(|worker| worker.pid),
+            ..facts.totals()
         }
     }
 

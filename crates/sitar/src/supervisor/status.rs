@@ -30,43 +30,68 @@ pub(crate) fn site_name(site: &SiteConfig) -> String {
     }
 }
 
+/// Access logs that a worker tells, at most.
+const LOGS_MAX: usize = 256;
+
+/// What a worker says of itself, apart from its sites.
+#[derive(Default)]
+pub(super) struct Told {
+    warnings: Vec<String>,
+    /// What its sandbox has refused.
+    refused: Option<String>,
+    logs: Vec<admin::Log>,
+    logs_dropped: u64,
+}
+
+impl Told {
+    fn warning(text: &str) -> Told {
+        Told { warnings: vec![text.to_owned()], ..Told::default() }
+    }
+}
+
 impl Supervisor {
-    /// Asks the worker how its sites are, and notes it. Returns what it warns of, and what its
-    /// sandbox has refused; nothing waits for one that does not answer.
-    pub(super) fn ask_worker(&self) -> (Vec<String>, Option<String>) {
+    /// Asks the worker how its sites are, and notes it. Returns what it says besides; nothing waits
+    /// for one that does not answer.
+    pub(super) fn ask_worker(&self) -> Told {
         let worker = self.live().worker.clone();
         let Some(worker) = worker else {
-            return (vec!["no worker serves: one is being started".to_owned()], None);
+            return Told::warning("no worker serves: one is being started");
         };
         let said = worker.status();
         let mut live = self.live();
-        let refused = said.as_ref().and_then(|said| said.get("refused")?.as_str().map(handover::said));
         let facts = said.as_ref().and_then(|said| {
             let is_current = said.get("generation").and_then(Value::as_u64) == Some(live.generation);
             let sites = said.get("sites").and_then(Value::as_array).filter(|_| is_current)?;
             let sites = sites.iter().map(SiteFacts::from_json).collect::<Option<Vec<_>>>()?;
             Some((sites, texts(said, "warnings")?))
         });
-        match facts {
+        let mut told = match facts {
             Some((sites, warnings)) => {
                 live.sites = sites;
-                (warnings, refused)
+                Told { warnings, ..Told::default() }
             }
-            None => {
-                (vec!["the worker does not answer: what is known of its sites is old".to_owned()], refused)
-            }
+            None => Told::warning("the worker does not answer: what is known of its sites is old"),
+        };
+        if let Some(said) = &said {
+            told.refused = said.get("refused").and_then(Value::as_str).map(handover::said);
+            told.logs_dropped = said.get("logs_dropped").and_then(Value::as_u64).unwrap_or_default();
+            let logs = said.get("logs").and_then(Value::as_array);
+            let logs = logs.into_iter().flatten().filter_map(admin::Log::from_json);
+            let said = logs.map(|log| admin::Log { name: handover::said(&log.name), ..log });
+            told.logs = said.take(LOGS_MAX).collect();
         }
+        told
     }
 
     /// Returns what is served, and how it is.
     pub(super) fn status(&self) -> Status {
-        let (told, refused) = self.ask_worker();
+        let told = self.ask_worker();
         let live = self.live();
         let now = SystemTime::now();
         let packing: Vec<bool> = (0..live.sites.len()).map(|place| self.packing.is_running(place)).collect();
         let complaints = self.packing.complaints();
         let own = live.warnings.iter().map(|warning| warning.text.clone());
-        let warnings = own.chain(told).chain(failures(&live)).chain(complaints).collect();
+        let warnings = own.chain(told.warnings).chain(failures(&live)).chain(complaints).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -76,7 +101,7 @@ impl Supervisor {
                 pid: worker.pid,
                 engine: live.running.engine.clone(),
                 sandbox: live.running.sandbox.clone(),
-                refused,
+                refused: told.refused,
             }),
             worker_restarts: live.restarts,
             last_reload: live.last_reload.clone(),
@@ -90,6 +115,8 @@ impl Supervisor {
                 .map(|((site, facts), is_packing)| status(site, facts, is_packing))
                 .collect(),
             certificates: live.certificates.list.iter().map(|one| certificate(one, now)).collect(),
+            logs: told.logs,
+            logs_dropped: told.logs_dropped,
             warnings,
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
-use crate::admin::document::{Listener, Worker, read_reload, read_status};
-use crate::admin::{Reply, document};
+use crate::admin::CountsByName;
+use crate::admin::document::{Listener, Log, Worker, read_reload, read_status};
+use crate::admin::{Histogram, Reply, SiteTotals, document, read_totals};
 use crate::error::Error;
 
 /// 2026-11-29 22:10:05 UTC.
@@ -86,14 +87,145 @@ fn full() -> Status {
             certificate(Some(-2), &["old.example"], Some("old.pem"), &["clients refuse it"]),
             certificate(Some(0), &[], None, &[]),
         ],
+        logs: vec![
+            Log { name: "stdout".into(), written: 1, ..Log::default() },
+            Log { name: "/var/log/sitar/access.log".into(), written: 9999, failed: 2, sampled: 12 },
+        ],
+        logs_dropped: 3,
         warnings: vec!["kernel TLS is not available; sitar seals records itself".into()],
     }
+}
+
+fn totals() -> Totals {
+    let by_name = |counts: &[(&str, u64)]| {
+        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<CountsByName>()
+    };
+    Totals {
+        version: "0.1.0".into(),
+        pid: 4711,
+        started: THEN,
+        uptime_milliseconds: 1234,
+        engine: "io_uring".into(),
+        worker: Some(4712),
+        is_up: true,
+        worker_restarts: 1,
+        is_reload_ok: true,
+        connections: by_name(&[("open", 12), ("accepted", 1234), ("refused", 3), ("shed", 2)]),
+        closed: by_name(&[("finished", 1222)]),
+        handshakes: by_name(&[("tls12_full", 100), ("tls13_full", 100), ("tls13_resumed", 900)]),
+        answers: [(200, 10_000), (206, 10), (404, 7)].into(),
+        response_bytes: 12_345_678,
+        durations: Some(Histogram { bounds: vec![100, 1000], counts: vec![1, 2, 3], sum: 12_345 }),
+        ring_enters: Some(20_000),
+        password_hashes: 4,
+        send_buffers: by_name(&[("free", 60), ("used", 4)]),
+        memory: by_name(&[("bodies", 1536), ("connections", 900)]),
+        log_records: by_name(&[("written", 10_000), ("sampled", 12), ("failed", 2), ("dropped", 3)]),
+        sites: vec![SiteTotals {
+            name: "example.com".into(),
+            release: Some("v1".into()),
+            answers: [(200, 10_000)].into(),
+            response_bytes: 12_345_678,
+        }],
+        sites_left_out: 2,
+        certificates: vec![("example.com".into(), THEN)],
+    }
+}
+
+#[test]
+fn numbers_that_are_old_or_missing_are_said() {
+    let little = Status { version: "0.1.0".into(), pid: 1, ..Status::default() };
+    let head = "sitar 0.1.0, process 1, running for 0 seconds\n\nSince the start\n";
+    let old = Totals { is_up: false, connections: [("open".into(), 1)].into(), ..Totals::default() };
+    assert_eq!(
+        status(&little, &Ok(old)),
+        format!(
+            "{head}  NO ANSWER of the worker in time: these are the last numbers that it told\n  \
+             connections  1 open, 0 accepted\n"
+        )
+    );
+    let why = Error::new("the sitar at a.sock did not answer").cause("nothing came");
+    let missing = "  numbers  not to be had: the sitar at a.sock did not answer: nothing came\n";
+    assert_eq!(status(&little, &Err(why)), format!("{head}{missing}"));
+}
+
+#[test]
+fn sizes_are_in_the_largest_unit_of_which_there_is_one() {
+    for (bytes, expected) in [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1535, "1.4 KiB"),
+        (102_399, "99.9 KiB"),
+        (102_400, "100 KiB"),
+        ((1 << 20) - 1, "1023 KiB"),
+        (1 << 30, "1.0 GiB"),
+        (u64::MAX, "15.9 EiB"),
+    ] {
+        assert_eq!(size(bytes), expected, "{bytes}");
+    }
+}
+
+#[test]
+fn numbers_are_read_as_they_were_written() {
+    let document = document::answer(&Reply::Numbers(Box::new(totals())));
+    assert_eq!(read_totals(&document), Some(totals()));
+    assert_eq!(read_totals(&document::answer(&Reply::Numbers(Box::default()))), Some(Totals::default()));
+    for (name, value) in [
+        ("schema", serde_json::json!(2)),
+        ("connections", serde_json::json!({ "open": -1 })),
+        ("answers", serde_json::json!({ "ok": 1 })),
+        ("worker", serde_json::Value::Null),
+        ("sites", serde_json::json!([{}])),
+        ("durations", serde_json::json!({ "counts": [] })),
+    ] {
+        let mut other = document.clone();
+        other[name] = value;
+        assert_eq!(read_totals(&other), None, "{name}");
+    }
+    // The names that programs rely on.
+    assert_eq!(
+        document,
+        serde_json::json!({
+            "schema": 1,
+            "version": "0.1.0",
+            "pid": 4711,
+            "started": THEN,
+            "uptime_milliseconds": 1234,
+            "engine": "io_uring",
+            "worker": { "pid": 4712, "up": true, "restarts": 1 },
+            "reload_ok": true,
+            "connections": { "open": 12, "accepted": 1234, "refused": 3, "shed": 2 },
+            "connections_closed": { "finished": 1222 },
+            "tls_handshakes": { "tls12_full": 100, "tls13_full": 100, "tls13_resumed": 900 },
+            "answers": { "200": 10_000, "206": 10, "404": 7 },
+            "response_bytes": 12_345_678,
+            "durations": {
+                "bounds_microseconds": [100, 1000],
+                "counts": [1, 2, 3],
+                "sum_microseconds": 12_345,
+            },
+            "io_uring_enters": 20_000,
+            "password_hashes": 4,
+            "send_buffers": { "free": 60, "used": 4 },
+            "memory_bytes": { "bodies": 1536, "connections": 900 },
+            "log_records": { "written": 10_000, "sampled": 12, "failed": 2, "dropped": 3 },
+            "sites": [{
+                "name": "example.com",
+                "release": "v1",
+                "answers": { "200": 10_000 },
+                "response_bytes": 12_345_678,
+            }],
+            "sites_left_out": 2,
+            "certificates": [{ "name": "example.com", "not_after": THEN }],
+        })
+    );
 }
 
 #[test]
 fn a_server_with_everything() {
     assert_eq!(
-        status(&full()),
+        status(&full(), &Ok(totals())),
         "\
 sitar 0.1.0, process 4711, running for 3 days 4 hours
 configuration /etc/sitar/sitar.toml
@@ -105,6 +237,18 @@ last reload 2026-11-29 22:10:05 UTC: REFUSED; what was served before is served, 
   error: /etc/sitar/sitar.toml:12:3: unknown key 'certificat'
     cause: a site has no such key
     hint: did you mean 'certificate'?
+
+Since the start
+  connections  12 open, 1,234 accepted, 3 refused, 2 shed
+  handshakes   1,100, 900 of them resumed
+  answers      2xx: 10,010, 4xx: 7; 11.7 MiB of content
+  memory       1.5 KiB of files, 900 bytes for connections
+  records      10,000 written to access logs, 12 left out by sampling, 5 LOST
+
+Access logs of this worker
+  stdout                     1 record written
+  /var/log/sitar/access.log  9,999 records written, 12 left out by sampling, 2 LOST: not writable
+  3 records LOST: they came faster than they are written
 
 Listeners
   0.0.0.0:443  https
@@ -155,7 +299,7 @@ fn a_server_with_little() {
         ..Status::default()
     };
     assert_eq!(
-        status(&little),
+        status(&little, &Ok(Totals { is_up: true, ..Totals::default() })),
         "\
 sitar 0.1.0, process 1, running for 0 seconds
 last reload 2026-11-29 22:10:05 UTC
@@ -182,7 +326,8 @@ fn reloads() {
 fn lines_stay_within_their_columns_and_names_within_their_line() {
     let hosts: Vec<String> = (0..40).map(|number| format!("host-{number}.example")).collect();
     let long = Site { hosts, ..files(&"long-label.".repeat(12), &[], "/srv/a\x1b[2J\nb") };
-    let text = status(&Status { sites: vec![long, files("a", &["a"], "r")], ..Status::default() });
+    let text = Status { sites: vec![long, files("a", &["a"], "r")], ..Status::default() };
+    let text = status(&text, &Ok(totals()));
     for line in text.lines() {
         // A name has no place at which it could be broken.
         assert!(line.chars().count() <= COLUMNS || line.trim_start().starts_with("long-label."), "{line}");
@@ -252,6 +397,8 @@ fn the_document_of_the_status() {
         certificates: certificates[..1].to_vec(),
         listeners: listeners[..1].to_vec(),
         last_reload,
+        logs: vec![Log { name: "a.log".into(), written: 9999, failed: 2, sampled: 12 }],
+        logs_dropped: 3,
         ..Status::default()
     };
     assert_eq!(
@@ -294,6 +441,15 @@ fn the_document_of_the_status() {
       "role": "https"
     }
   ],
+  "logs": [
+    {
+      "failed": 2,
+      "name": "a.log",
+      "sampled": 12,
+      "written": 9999
+    }
+  ],
+  "logs_dropped": 3,
   "pid": 4711,
   "schema": 1,
   "sites": [

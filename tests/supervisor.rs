@@ -11,5 +11,6 @@ mod passed;
 mod place;
 mod proxies;
 mod records;
+mod top;
 mod unix;
 mod upgrades;

@@ -21,7 +21,7 @@ mod doctor;
 mod pack;
 mod variables;
 
-pub use admin::{Drain, Reload, Server, Status, Upgrade};
+pub use admin::{Drain, Reload, Server, Status, Top, Upgrade};
 pub(crate) use advice::{distance, instead_of_site};
 pub use config::ConfigAction;
 pub use doctor::Doctor;
@@ -94,6 +94,13 @@ pub enum Verb {
     Config(ConfigAction),
     /// Ask a running server what it serves, and how it is
     Status(Status),
+    /// Show what a running server does, on one screen that is drawn again each second
+    #[command(
+        after_help = "Keys: q ends it, s sorts the sites by requests, content or errors. Where standard output is no \
+        terminal, or TERM is dumb, it prints one screen about one interval and ends. Durations are estimated from a \
+        histogram.\n\nExit codes: 0 done, 1 no server answered, 2 usage."
+    )]
+    Top(Top),
     /// Have a running server read its configuration again, and everything that it names
     #[command(
         after_help = "Exit codes: 0 reloaded, 1 refused (then nothing has changed) or no server answered, 2 usage."

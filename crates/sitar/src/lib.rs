@@ -24,6 +24,7 @@
 //! | [`watch`] | takes over what changes at the paths of sites and certificates |
 //! | [`settings`] | what the operator wants, as plain values |
 //! | [`start`] | the report printed at start |
+//! | [`top`] | shows what a running server does, on one screen |
 //! | [`serve`] | starts the shards |
 //! | [`systemd`] | what the service manager hears, and the sockets that it passes |
 
@@ -53,6 +54,7 @@ pub mod settings;
 pub mod start;
 mod supervisor;
 pub mod systemd;
+pub mod top;
 pub mod trust;
 mod unix_socket;
 pub mod watch;

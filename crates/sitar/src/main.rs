@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{admin, check, config, doctor, output, pack, serve, systemd, trust};
+use sitar::{admin, check, config, doctor, output, pack, serve, systemd, top, trust};
 
 fn main() -> ExitCode {
     if let Some(code) = systemd::step() {
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Config(action) => config::run(&action),
         Verb::Status(arguments) => admin::status(&arguments),
+        Verb::Top(arguments) => top::run(&arguments),
         Verb::Reload(arguments) => admin::reload(&arguments),
         Verb::Drain(arguments) => admin::drain(&arguments),
         Verb::Upgrade(arguments) => admin::upgrade(&arguments),

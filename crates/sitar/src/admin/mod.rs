@@ -24,10 +24,13 @@ pub use document::{
     Worker, read_reload, read_status, read_upgrade,
 };
 pub use paths::SOCKET;
+pub(crate) use paths::socket;
 pub(crate) use server::Leaver;
 pub use server::{Admin, Serving};
-pub(crate) use totals::SITES_MAX;
+pub(crate) use text::{grouped, size, span};
 pub use totals::{CountsByName, CountsByStatus, Histogram, SiteTotals, Totals, read_totals};
+pub(crate) use totals::{SITES_MAX, by_class};
+pub(crate) use verbs::other_version;
 pub use verbs::{drain, reload, status, upgrade};
 
 use std::path::Path;

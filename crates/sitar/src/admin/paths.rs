@@ -14,7 +14,7 @@ pub const SOCKET: &str = "/run/sitar/admin.sock";
 /// # Errors
 /// The configuration has mistakes or names no socket, and it is the one that was named, or there is
 /// none at [`SOCKET`].
-pub(super) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Result<PathBuf, Error> {
+pub(crate) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(flag) = flag {
         return Ok(flag.to_owned());
     }

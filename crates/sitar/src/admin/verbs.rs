@@ -106,7 +106,7 @@ pub fn upgrade(arguments: &cli::Upgrade) -> Result<ExitCode, Error> {
 }
 
 /// The server's document has another shape.
-fn other_version(path: &std::path::Path, answer: &Value) -> Error {
+pub(crate) fn other_version(path: &std::path::Path, answer: &Value) -> Error {
     let version = answer.get("version").and_then(Value::as_str).unwrap_or("unknown");
     let schema = answer.get("schema").and_then(Value::as_u64);
     let error = Error::new(format!("cannot read what the sitar at {} answered", printable(path)));

@@ -1,6 +1,7 @@
 //! The arguments of the verbs that speak with a running server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -14,6 +15,30 @@ pub struct Status {
     /// The server to ask.
     #[command(flatten)]
     pub server: Server,
+}
+
+/// The arguments of `sitar top`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Top {
+    /// Seconds from one look to the next, 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+
+    /// Print JSON for a program, about one interval, and end
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    match seconds {
+        Some(seconds @ 0.1..=3600.0) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("not a number of seconds from 0.1 to 3600".to_owned()),
+    }
 }
 
 /// The arguments of `sitar reload`.

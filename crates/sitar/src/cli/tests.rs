@@ -128,6 +128,18 @@ fn verbs_that_ask_a_running_server() {
             &["status", "--json", "--socket", "a.sock"],
             Verb::Status(Status { json: true, server: server(Some("a.sock"), None) }),
         ),
+        (
+            &["top"],
+            Verb::Top(Top { interval: Duration::from_secs(1), json: false, server: server(None, None) }),
+        ),
+        (
+            &["top", "--json", "--interval", "0.5", "--socket", "a.sock"],
+            Verb::Top(Top {
+                interval: Duration::from_millis(500),
+                json: true,
+                server: server(Some("a.sock"), None),
+            }),
+        ),
         (&["reload"], Verb::Reload(Reload { server: server(None, None) })),
         (
             &["reload", "--config", "sitar.toml"],
@@ -135,6 +147,10 @@ fn verbs_that_ask_a_running_server() {
         ),
     ] {
         assert_eq!(parse(["sitar"].iter().chain(arguments), None).unwrap(), verb, "{arguments:?}");
+    }
+    for seconds in ["0", "0.09", "-1", "3601", "NaN", "inf", "1s", ""] {
+        let error = parse(["sitar", "top", &format!("--interval={seconds}")], None).unwrap_err().to_string();
+        assert!(error.contains("not a number of seconds from 0.1 to 3600"), "{error}");
     }
     for wrong in [&["reload", "--json"][..], &["status", "x"], &["status", "--socket", "a", "--config", "b"]]
     {

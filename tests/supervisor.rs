@@ -1,6 +1,7 @@
 //! Supervisor and worker from outside: an upgrade under load, ends of either of the two, and
 //! changes that a worker in its sandbox cannot reach.
 
+mod alerts;
 mod changes;
 mod clients;
 mod crashes;

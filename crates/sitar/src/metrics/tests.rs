@@ -16,6 +16,8 @@ use super::numbers::Numbers;
 use super::*;
 use crate::listen::Endpoint;
 
+mod shipped;
+
 fn answers(code: u16, method: CountedMethod, version: HttpVersion, count: u64) -> Answers {
     Answers { status: Status::from_code(code).unwrap(), method, version, count }
 }

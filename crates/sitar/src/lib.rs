@@ -11,6 +11,7 @@
 //! | [`doctor`] | what this machine offers, what is missing, and what to type |
 //! | [`output`] | standard output, and what a failure of it means |
 //! | [`error`] | the error that the operator reads |
+//! | [`events`] | the event log: what a running server says on standard error |
 //! | [`listen`] | binds one socket per address and shard |
 //! | [`log`] | the access log: its formats, and where it goes |
 //! | `metrics` | the numbers of a running server, over HTTP |
@@ -38,6 +39,7 @@ pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod handbook;
 mod handover;
 pub mod identity;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::events;
 use crate::log::format::Format;
 use crate::sandbox::Policy;
 use crate::settings::definitions::SETTINGS;
@@ -86,6 +87,7 @@ fn verbs() {
             stop_seconds: 30,
             access_log: None,
             log_format: Format::Json,
+            log_events: events::Form::Text,
         }
     );
     let full = serve(&[

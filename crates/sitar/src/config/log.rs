@@ -7,6 +7,7 @@ use super::nearest::nearest;
 use super::problems::{Problems, quoted};
 use super::section::Section;
 use super::{LogConfig, LogTarget, Place, SiteConfig, Target};
+use crate::events;
 use crate::log::{LOGS_MAX, Sample, Style};
 use crate::settings::values;
 
@@ -31,7 +32,13 @@ pub(super) fn read(section: &Section, problems: &mut Problems) -> LogConfig {
             addresses: values::word(word("addresses")).unwrap_or_default(),
             sample,
         },
+        events: events(section),
     }
+}
+
+/// Reads the form of the event log.
+pub(super) fn events(section: &Section) -> events::Form {
+    section.text("events").and_then(|(text, _)| values::word(text).ok()).unwrap_or_default()
 }
 
 /// Reads where the records of a site go, if it says so.

@@ -14,6 +14,7 @@ use sitar_server::{Network, Rate};
 use sitar_site::Options;
 
 use crate::error::Error;
+use crate::events;
 use crate::listen::Endpoint;
 use crate::log::Style;
 use crate::log::format::Addresses;
@@ -116,6 +117,8 @@ pub struct LogConfig {
     pub target: LogTarget,
     /// How they are written.
     pub style: Style,
+    /// The form of the event log.
+    pub events: events::Form,
 }
 
 impl LogConfig {

@@ -208,7 +208,7 @@ impl Lines {
         }
     }
 
-    /// Adds the access log, if there is one for all sites.
+    /// Adds the access log, if there is one for all sites, and the form of the event log.
     fn log(&mut self, log: &LogConfig, section: &Section) {
         let place = section.entries.first().map_or_else(|| DEFAULT.to_owned(), |_| section.place.to_string());
         self.header("[log]", &place);
@@ -224,6 +224,7 @@ impl Lines {
         } else {
             self.value("sample", &format!("{{ {} }}", classes.join(", ")), &of("sample"));
         }
+        self.value("events", &word(log.events).unwrap_or_default(), &of("events"));
     }
 
     /// Adds who may ask for a site.

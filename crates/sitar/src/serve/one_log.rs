@@ -32,7 +32,8 @@ impl OneLog {
         let opened = open::open(&target).map_err(|error| open::refusal(&target, &error))?;
         let nowhere = Place { file: Arc::from(std::path::Path::new("")), line: 0, column: 0 };
         let style = Style { format: settings.log_format, ..Style::default() };
-        let config = LogConfig { target: LogTarget { target, place: nowhere }, style };
+        let target = LogTarget { target, place: nowhere };
+        let config = LogConfig { target, style, events: settings.log_events };
         let plan = logs.plan(&config, &[], vec![Ok(opened)]);
         let id = plan.others;
         logs.put(plan);

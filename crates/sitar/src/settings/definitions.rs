@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::listen::ListenError;
 use super::values::{self, EngineChoice, MinTls, Tls};
 use super::{Settings, duration};
+use crate::events;
 use crate::log::format::Format;
 use crate::sandbox::Policy;
 
@@ -331,6 +332,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Word(values::words::<Format>),
         help: "The format of these records",
         set: |settings, value| text(value).and_then(values::word).map(|format| settings.log_format = format),
+    },
+    Setting {
+        name: "log-events",
+        variable: "SITAR_LOG_EVENTS",
+        value: "FORM",
+        default: Some("text"),
+        kind: Kind::Word(values::words::<events::Form>),
+        help: "The form of the event log, which is what the server says on standard error",
+        set: |settings, value| text(value).and_then(values::word).map(|form| settings.log_events = form),
     },
 ];
 

@@ -33,6 +33,7 @@ pub(crate) const IN_FILE: &[(&str, &str)] = &[
     ("poll", "'poll' of [[site]]"),
     ("access-log", "'access' of [log]"),
     ("log-format", "'format' of [log]"),
+    ("log-events", "'events' of [log]"),
 ];
 
 impl Args for Settings {

@@ -17,6 +17,7 @@ mod plan;
 pub(crate) mod values;
 
 use crate::config::Target;
+use crate::events;
 use crate::log::format::Format;
 use crate::sandbox::Policy;
 
@@ -92,6 +93,8 @@ pub struct Settings {
     pub access_log: Option<Target>,
     /// The format of the access log.
     pub log_format: Format,
+    /// The form of the event log.
+    pub log_events: events::Form,
     /// The port of the default address, from `$PORT`.
     pub default_port: Option<u16>,
 }

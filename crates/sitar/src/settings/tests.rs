@@ -116,6 +116,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
         ("stop-seconds", Some("30")),
         ("access-log", Some("off")),
         ("log-format", Some("json")),
+        ("log-events", Some("text")),
     ];
     assert_eq!(all, expected);
 
@@ -149,6 +150,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
         stop_seconds,
         access_log,
         log_format,
+        log_events,
         default_port: None,
     } = merge(&[]).unwrap().settings
     else {
@@ -176,6 +178,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
         ("stop-seconds", stop_seconds.to_string()),
         ("access-log", format!("{:?}", access_log.unwrap_or_default()).to_lowercase()),
         ("log-format", written(log_format)),
+        ("log-events", written(log_events)),
     ];
     // The number of shards depends on the machine.
     let stated = all.iter().filter(|(name, _)| *name != "shards");

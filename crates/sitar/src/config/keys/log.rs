@@ -1,6 +1,7 @@
 //! The keys of `[log]`.
 
 use super::{Form, KEY, Key, Table};
+use crate::events;
 use crate::log::format::{Addresses, Format};
 use crate::settings::values;
 
@@ -10,7 +11,8 @@ const SAMPLE_MAX: u64 = 1_000_000;
 /// `[log]`.
 pub(crate) static LOG: Table = Table {
     name: "[log]",
-    doc: "The access log: a record of each answer. docs/access-log.md describes its formats.",
+    doc: "The access log, a record of each answer, and the form of the event log. docs/access-log.md and \
+          docs/events.md describe them.",
     keys: &[
         Key {
             name: "access",
@@ -43,6 +45,14 @@ pub(crate) static LOG: Table = Table {
             form: Form::Table(&SAMPLE),
             example: "{ 2xx = 10 }",
             doc: "Classes of statuses of which one record in a number of them is written. Without it: all are.",
+            ..KEY
+        },
+        Key {
+            name: "events",
+            form: Form::Word(values::words::<events::Form>),
+            default: Some("\"text\""),
+            example: "\"json\"",
+            doc: "The form of the event log, which is what a server says on standard error.",
             ..KEY
         },
     ],

@@ -8,6 +8,7 @@ use sitar_server::{Network, Rate};
 use sitar_site::Hsts;
 
 use super::*;
+use crate::events;
 use crate::log::Sample;
 use crate::log::format::{Addresses, Format};
 use crate::sandbox::Policy;
@@ -76,7 +77,7 @@ fn every_key_has_its_effect() {
     assert_eq!(config.log.target.target, Target::Stdout);
     let sample = Sample([0, 10, 20, 2, 1]);
     let style = Style { format: Format::Combined, addresses: Addresses::Truncated, sample };
-    assert_eq!(config.log.style, style);
+    assert_eq!((&config.log.style, config.log.events), (&style, events::Form::Json));
     // Six sites, and two logs.
     assert_eq!(config.opened(), 8);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
@@ -206,6 +207,7 @@ fn one_site_needs_nothing_but_its_root() {
     assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.compression, Compression { is_on: true, cache: None, size: 1024 });
     assert_eq!((config.log.target.target, config.log.style), (Target::Off, Style::default()));
+    assert_eq!(config.log.events, events::Form::Text);
     assert_eq!(config.admin_socket, None);
     assert_eq!(config.admin_listen, None);
     let [listener] = &config.listeners[..] else { panic!() };

@@ -84,6 +84,7 @@ fn every_key_is_shown_with_its_origin() {
         "format = \"combined\" # sitar.toml:82:1",
         "addresses = \"truncated\" # sitar.toml:83:1",
         "sample = { 2xx = 10, 3xx = 20, 4xx = 2, 5xx = 1 } # sitar.toml:84:1",
+        "events = \"json\" # sitar.toml:85:1",
         "redirect_status = 308 # default",
         "certificate = \"local\" # sitar.toml:77:1",
         "watch = false # sitar.toml:78:1",
@@ -142,7 +143,8 @@ fn defaults_are_shown_as_such() {
          access = \"off\" # default\n\
          format = \"json\" # default\n\
          addresses = \"full\" # default\n\
-         # sample: not set # default\n"
+         # sample: not set # default\n\
+         events = \"text\" # default\n"
     );
 }
 

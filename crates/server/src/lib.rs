@@ -19,6 +19,7 @@ mod log;
 mod numbers;
 mod passed;
 mod peer;
+mod refusals;
 mod report;
 mod shard;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, Records, RecordsWaker,
 pub use numbers::{Answers, CountedMethod, Durations, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers};
 pub use passed::{Passed, Passing};
 pub use peer::Peer;
+pub use refusals::{Refusal, Refusals};
 pub use report::{Incident, Report};
 pub use snapshot::{
     ChangeError, Host, HostContent, HostId, HostRedirect, Hosts, HostsError, Listener, Pages, Role, Snapshot,

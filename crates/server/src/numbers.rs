@@ -21,7 +21,10 @@ pub use self::sites::{Answers, CountedMethod, HttpVersion, SiteNumbers};
 use self::sites::{SiteCounters, Sum};
 pub(crate) use self::times::{Since, Times};
 use crate::Counts;
+use crate::close::Close;
 use crate::counts::{Counter, Counters};
+use crate::log::Wake;
+use crate::refusals::Refusal;
 use crate::snapshot::{HostId, Hosts};
 
 /// Sites whose numbers are kept, at most. With more, those are forgotten that are served no longer.
@@ -37,6 +40,11 @@ pub(crate) struct ShardNumbers {
     handshakes: [[Counter; 2]; VERSIONS.len()],
     /// How long answers took, where that is asked for.
     durations: Histogram,
+    /// Connections that were given up for a fault in TLS, in a header of the PROXY protocol, and in
+    /// HTTP.
+    faults: [Counter; 3],
+    /// Called when a connection is refused.
+    refusals: Arc<Wake>,
     /// System calls of the ring's engine.
     calls: Counter,
     /// Send buffers, and those of them that are free.
@@ -101,6 +109,38 @@ impl RequestLabels {
 }
 
 impl ShardNumbers {
+    /// Numbers of which a thread is told when a connection is refused.
+    pub(crate) fn calling(refusals: &Arc<Wake>) -> ShardNumbers {
+        ShardNumbers { refusals: Arc::clone(refusals), ..ShardNumbers::default() }
+    }
+
+    /// Returns how many connections were refused, of a kind.
+    pub(crate) fn refused(&self, kind: Refusal) -> u64 {
+        let Counters { refused, calmed, ends, .. } = &self.counts;
+        let [tls, proxy_header, http] = &self.faults;
+        match kind {
+            Refusal::NoPlace => refused.get(),
+            Refusal::Shed => ends.no_room.get().saturating_sub(refused.get()),
+            Refusal::Flood => calmed.get(),
+            Refusal::Tls => tls.get(),
+            Refusal::ProxyHeader => proxy_header.get(),
+            Refusal::Http => http.get(),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, kind: Refusal) {
+        let [tls, proxy_header, http] = &self.faults;
+        match kind {
+            Refusal::Tls => tls.add(1),
+            Refusal::ProxyHeader => proxy_header.add(1),
+            Refusal::Http => http.add(1),
+            // They have been counted.
+            Refusal::NoPlace | Refusal::Shed | Refusal::Flood => {}
+        }
+        self.refusals.call();
+    }
+
     fn sites(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<SiteCounters>>> {
         self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,6 +180,14 @@ impl Numbers {
     #[inline]
     pub(crate) fn counts(&self) -> &Counters {
         &self.shard.counts
+    }
+
+    /// Counts the end of one connection.
+    pub(crate) fn end(&self, why: Close) {
+        self.shard.counts.end(why);
+        if let Some(kind) = Refusal::of(why) {
+            self.shard.refuse(kind);
+        }
     }
 
     /// Counts an answer, with this many bytes of content.

@@ -21,9 +21,10 @@ use crate::close::Close;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
-use crate::log::{Queues, Records};
+use crate::log::{Queues, Records, Wake};
 use crate::numbers::{ShardNumbers, WorkerNumbers};
 use crate::passed::{Passing, Shards};
+use crate::refusals::Refusals;
 use crate::report::{Incident, Report};
 use crate::shard::Shard;
 use crate::snapshot::{ChangeError, Hosts, LatestSnapshot, Listener, Snapshot};
@@ -75,6 +76,8 @@ pub(crate) struct ShardSpec {
     pub(crate) stop: Stop,
     /// The numbers of each shard. One that is started again goes on with them.
     pub(crate) numbers: Vec<Arc<ShardNumbers>>,
+    /// Called when a connection is refused.
+    pub(crate) refusals: Arc<Wake>,
 }
 
 impl ShardSpec {
@@ -112,6 +115,7 @@ impl ShardSpec {
             Arc::clone(&report),
         )?;
         let throttle = Arc::new(Throttle::default());
+        let refusals = Arc::default();
         let verifier = match hooks.may_have_users {
             true => Verifier::start(inboxes.clone(), Arc::clone(&throttle))?,
             false => Verifier::new(inboxes.clone(), Arc::clone(&throttle)).0,
@@ -131,7 +135,8 @@ impl ShardSpec {
             queues: Arc::new(Queues::new(Instant::now())),
             times: hooks.times,
             stop: Stop::default(),
-            numbers: (0..shards).map(|_| Arc::default()).collect(),
+            numbers: (0..shards).map(|_| Arc::new(ShardNumbers::calling(&refusals))).collect(),
+            refusals,
         })
     }
 }
@@ -234,6 +239,12 @@ impl Worker {
     #[must_use]
     pub fn records(&self) -> Records {
         Records::new(Arc::clone(&self.shards.queues))
+    }
+
+    /// Returns the numbers of connections that are refused, for one thread that waits for them.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        Refusals::new(self.shards.numbers.clone(), Arc::clone(&self.shards.refusals))
     }
 
     /// Returns whether every shard turns: each is woken, and has that long to come round. For a

@@ -51,9 +51,10 @@ pub(crate) struct Queues {
     wake: Arc<Wake>,
 }
 
-/// What shards and the reader share beside the queues.
-#[derive(Default)]
-struct Wake {
+/// What shards and a thread that waits for them share: the reader beside its queues, or the one
+/// that tells of [refusals](crate::Refusals).
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
     /// The reader sleeps until it is called.
     is_asleep: AtomicBool,
     /// The next rest of the reader ends at once.
@@ -100,7 +101,7 @@ impl Wake {
 
     /// Wakes the reader, if it sleeps until it is called.
     #[inline]
-    fn call(&self) {
+    pub(crate) fn call(&self) {
         // What was written before is seen by a reader that says after this that it sleeps.
         fence(Ordering::SeqCst);
         if self.is_asleep.load(Ordering::Relaxed) {
@@ -129,13 +130,13 @@ impl Wake {
     }
 
     /// This thread sleeps from now on, until it is called.
-    fn fall_asleep(&self) {
+    pub(crate) fn fall_asleep(&self) {
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         self.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    fn wake_up(&self) {
+    pub(crate) fn wake_up(&self) {
         self.is_asleep.store(false, Ordering::Relaxed);
     }
 }

@@ -160,7 +160,7 @@ impl<E: Engine> Shard<E> {
         let Shared { log, ring, numbers, now, .. } = &mut self.cx.shared;
         for connection in self.connections.iter_mut() {
             let why = connection.why(Close::Operator);
-            numbers.counts().end(why);
+            numbers.end(why);
             connection.abandon(log, why);
         }
         log.end_turn(*now, || ring.now());
@@ -335,7 +335,7 @@ impl<E: Engine> Shard<E> {
     fn remove(&mut self, key: Key, why: Close) {
         let Some(connection) = self.connections.remove(key) else { return };
         let ended = connection.why(why);
-        self.cx.shared.numbers.counts().end(ended);
+        self.cx.shared.numbers.end(ended);
         self.addresses.remove(connection.address);
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));

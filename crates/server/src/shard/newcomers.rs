@@ -16,12 +16,12 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.numbers.counts().accepted.add(1);
         // A connection that cannot be served is closed by the drop of `conn`.
         let Some((listener, is_unix)) = self.acceptors.get(listener) else {
-            return self.cx.shared.numbers.counts().end(Close::Ours("a connection of no listener"));
+            return self.cx.shared.numbers.end(Close::Ours("a connection of no listener"));
         };
         let peer = is_unix.then_some(Ok(Peer::Unix));
         match add(&mut self.cx, &mut self.connections, conn, listener, peer) {
             Ok(added) => self.begin(added),
-            Err(why) => self.cx.shared.numbers.counts().end(why),
+            Err(why) => self.cx.shared.numbers.end(why),
         }
     }
 
@@ -61,7 +61,7 @@ impl<E: Engine> Shard<E> {
         };
         let added = match added {
             Ok(added) => added,
-            Err(why) => return self.cx.shared.numbers.counts().end(why),
+            Err(why) => return self.cx.shared.numbers.end(why),
         };
         self.begin(added);
         if !first.is_empty() {

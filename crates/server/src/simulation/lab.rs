@@ -292,6 +292,7 @@ pub(super) fn run(seed: u64, weather: Weather, trace: bool) -> (Vec<String>, Rep
         queues: Arc::clone(&queues),
         times,
         stop: stop.clone(),
+        refusals: Arc::default(),
         numbers: vec![Arc::default()],
     };
     let mut shard = Shard::new(ring, 0, &spec).unwrap();

@@ -76,6 +76,7 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         queues: Arc::new(Queues::new(world.now())),
         times: false,
         stop: stop.clone(),
+        refusals: Arc::default(),
         numbers: vec![Arc::default()],
     };
     let shard = Shard::new(ring, 0, &spec).unwrap();

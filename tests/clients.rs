@@ -495,7 +495,9 @@ fn certificates_that_clients_refuse_are_served_with_a_warning() {
     let line = format!("curl --connect-to '::127.0.0.1:' https://good.test:{port}/\n");
     let mut proposed = None;
     crate::common::eventually("the proposed line", || {
-        proposed = server.said().split_once("try it by name: ").map(|(_, line)| line.to_owned());
+        let said = server.said();
+        let rest = said.split_once("try it by name: ").map(|(_, rest)| rest);
+        proposed = rest.and_then(|rest| rest.split_inclusive('\n').next()).map(str::to_owned);
         proposed.is_some()
     });
     assert_eq!(proposed.unwrap(), line);

@@ -1,4 +1,5 @@
-//! `sitar config`, and any bytes as a configuration. Any bytes in an access log are here as well.
+//! `sitar config`, and any bytes as a configuration. Any bytes in an access log and in an event are
+//! here as well.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,22 @@ use crate::mutation;
 mutation::targets! {
     access_log: sitar::log::format::properties::access_log, LOG;
     config: sitar::config::properties::config, CONFIG;
+    events: sitar::events::properties::event_lines, EVENT;
 }
+
+const EVENT: &[&[u8]] = &[
+    b"\n",
+    b"\r",
+    b"\x1b[2K",
+    b"\0",
+    b"\"",
+    b"\\",
+    b"\"},{\"level\":\"error\"",
+    b"<3>sitar: ",
+    b"\xff",
+    "\u{2028}\u{85}".as_bytes(),
+    "…".as_bytes(),
+];
 
 const CONFIG: &[&[u8]] = &[
     b"[server]\n",

@@ -18,6 +18,7 @@ mod container;
 mod counts;
 mod doctor;
 mod engines;
+mod events;
 mod files;
 mod h2;
 mod hosts;

@@ -274,7 +274,7 @@ fn without_watching_a_signal_reads_the_certificate_again() {
     let shows = |pair: &Pair| shown(&fresh, &server, "127.0.0.1") == pair.der();
     place.write("chain.pem", &new.chain);
     signal(server.pid(), Signal::HUP);
-    let half = "error: the certificate of own.test, 127.0.0.1 as it is now cannot be served, the one before still is: ";
+    let half = "error sitar: the certificate of own.test, 127.0.0.1 as it is now cannot be served, the one before still is: ";
     eventually("the complaint", || said(&server, half) == 1);
     assert!(said(&server, "the private key does not belong to the certificate") == 1, "{}", server.said());
     assert!(shows(&old));

@@ -13,7 +13,7 @@ pub(crate) mod load;
 pub(crate) mod memory;
 mod over;
 pub(crate) mod perf;
-mod said;
+pub(crate) mod said;
 pub(crate) mod site;
 mod skip;
 

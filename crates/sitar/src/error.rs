@@ -67,6 +67,11 @@ impl Error {
         (&self.what, &self.causes, &self.hints)
     }
 
+    /// Returns further failures of the same run.
+    pub(crate) fn others(&self) -> &[Error] {
+        &self.others
+    }
+
     /// The text for standard error, newline at the end; `color` adds terminal escapes.
     #[must_use]
     pub fn render(&self, color: bool) -> String {

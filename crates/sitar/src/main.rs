@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{admin, check, config, doctor, output, pack, serve, systemd, top, trust};
+use sitar::{admin, check, config, doctor, events, output, pack, serve, systemd, top, trust};
 
 fn main() -> ExitCode {
     if let Some(code) = systemd::step() {
@@ -17,8 +17,9 @@ fn main() -> ExitCode {
         // The texts of --help and --version.
         Err(message) => return end(output::printed(message.print()).map(|()| ExitCode::SUCCESS)),
     };
-    for sentence in cli::unread_variables() {
-        error::warn(&sentence);
+    // A server says it in the form of its events.
+    if !matches!(verb, Verb::Serve(_)) {
+        cli::unread_variables().iter().for_each(|sentence| error::warn(sentence));
     }
     let done = match verb {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
@@ -41,7 +42,7 @@ fn end(done: Result<ExitCode, Error>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            error.print();
+            events::end_with(&error);
             ExitCode::from(error::EXIT_FAILED)
         }
     }

@@ -1,7 +1,6 @@
 //! `sitar serve`, step by step.
 
-use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +14,19 @@ use sitar_site::Site;
 use crate::certificate::Loaded;
 use crate::engine;
 use crate::error::Error;
+use crate::events::{self, Event, Level};
 use crate::sandbox::{self, Reach};
 use crate::settings::Settings;
 use crate::start::Report;
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{listen, output, packer, supervisor, worker};
+use crate::{cli, listen, packer, supervisor, worker};
 
 pub(crate) mod attempt;
 pub(crate) mod certificates;
 pub(crate) mod descriptors;
 mod one_log;
 pub(crate) mod orphans;
+pub(crate) mod serving;
 pub(crate) mod signals;
 mod site;
 pub(crate) mod stop;
@@ -45,6 +46,7 @@ pub(crate) const FILE_SHARE: u64 = 8;
 /// # Errors
 /// The reason that it cannot start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
+    events::begin(settings.log_events);
     if let Some(file) = &settings.config {
         if packer::is_this_process() {
             return packer::run();
@@ -54,6 +56,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         }
         return supervisor::run(file);
     }
+    cli::unread_variables().into_iter().for_each(events::warning);
     let plan = settings.plan()?;
     let mut sources = Sources::new();
     let opened = site::open(settings, &mut sources)?;
@@ -88,7 +91,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     };
     let hooks = Hooks {
         clock: Arc::new(SystemTime::now),
-        report: Arc::new(|incident| say(&format_args!("sitar: {incident}"))),
+        report: Arc::new(events::error),
         hosts: Some(logs.hosts(Hosts::one(Arc::clone(&opened.site)))),
         may_have_users: false,
         tls: None,
@@ -142,9 +145,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     orphans::reap()?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
-    if let Err(error) = output::print_report(&report.to_string(), logs.takes_stdout()) {
-        say(&format_args!("sitar: the report of the start could not be printed: {error}"));
-    }
+    report.serving().tell(&report.to_string(), logs.takes_stdout());
 
     let counts = worker.wait();
     ended.store(true, Ordering::Release);
@@ -154,7 +155,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     if let Some(watcher) = watcher {
         let _ = watcher.join();
     }
-    say(&format_args!("sitar: {}", totals(counts)));
+    stopped(counts).say();
     Ok(())
 }
 
@@ -186,16 +187,14 @@ impl signals::Obey for Obey {
 
     fn reopen_logs(&mut self) {
         // The sandbox lets this process make no file.
-        say(&format_args!(
-            "sitar: only a server with a configuration (--config) opens its access log again; let logrotate \
-             use copytruncate"
-        ));
+        events::warning(
+            "only a server with a configuration (--config) opens its access log again; let logrotate use \
+             copytruncate",
+        );
     }
 
     fn upgrade(&mut self) {
-        say(&format_args!(
-            "sitar: only a server with a configuration (--config) hands over to another program"
-        ));
+        events::warning("only a server with a configuration (--config) hands over to another program");
     }
 }
 
@@ -212,11 +211,11 @@ impl Drop for Obey {
 pub(crate) fn tell_polling(tasks: &Path, since: Instant) {
     let elapsed = since.elapsed().as_secs_f64();
     match sitar_engines::polling::pollers_cpu(tasks) {
-        Some((cpu, threads)) => say(&format_args!(
-            "sitar: {threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
+        Some((cpu, threads)) => events::info(format_args!(
+            "{threads} polling thread(s) used {:.2} s of CPU time in {elapsed:.2} s",
             cpu.as_secs_f64()
         )),
-        None => say(&format_args!("sitar: this kernel does not tell the CPU time of polling threads")),
+        None => events::info("this kernel does not tell the CPU time of polling threads"),
     }
 }
 
@@ -247,8 +246,8 @@ impl Serve for Live {
         self.renewal.renew(id, &loaded.identity, &self.worker)
     }
 
-    fn say(&self, line: &str) {
-        say(&format_args!("sitar: {line}"));
+    fn say(&self, level: Level, line: &str) {
+        Event::new(level, line).say();
     }
 }
 
@@ -258,7 +257,7 @@ pub(crate) fn cannot_start_a_thread(error: io::Error) -> Error {
 }
 
 /// Returns what was counted from the start to the stop; counters that are zero are left out.
-pub(crate) fn totals(counts: Counts) -> String {
+fn totals(counts: Counts) -> String {
     let counted = counts.named().into_iter().filter(|(_, count)| *count > 0);
     let counted: Vec<String> =
         counted.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
@@ -269,9 +268,11 @@ pub(crate) fn totals(counts: Counts) -> String {
     }
 }
 
-pub(crate) fn say(line: &fmt::Arguments<'_>) {
-    // Without a reader of standard error, the server goes on all the same.
-    let _ = writeln!(io::stderr(), "{line}");
+/// Returns the last event: what was counted from the start to the stop.
+pub(crate) fn stopped(counts: Counts) -> Event {
+    let event = Event::new(Level::Info, "stopped").in_text(totals(counts));
+    let counted = counts.named().into_iter().filter(|(_, count)| *count > 0);
+    counted.fold(event, |event, (name, count)| event.with(name, count))
 }
 
 #[cfg(test)]

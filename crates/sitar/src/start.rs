@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::error::printable;
 use crate::identity::Origin;
 use crate::sandbox::Layers;
+use crate::serve::serving::{Serving, serving};
 use crate::trust::shell_word;
 use crate::watch::Watching;
 use sitar_engines::Engine;
@@ -124,6 +125,19 @@ impl Display for Report {
 }
 
 impl Report {
+    /// Returns the report as events.
+    pub(crate) fn serving(&self) -> Serving {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let event = serving(addresses, 1)
+            .with("site", self.content.to_string())
+            .with("files", self.files)
+            .with("engine", Described(&self.engine).to_string())
+            .with("sealer", sealer(self.encryption != Encryption::Plain, self.offload))
+            .with("shards", self.shards)
+            .with("sandbox", self.sandbox.to_string());
+        Serving { event, warnings: self.warnings.clone() }
+    }
+
     fn encryption_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.encryption {
             Encryption::Local { fingerprint, ca, .. } => {

@@ -34,6 +34,7 @@ use sitar_site::{Encodings, Site};
 pub use self::source::{Watch, Watching};
 pub(crate) use self::sources::Sources;
 use crate::certificate::Loaded;
+use crate::events::Level;
 
 /// The pause after a batch of events, so that a storm of them costs little: further events gather
 /// meanwhile.
@@ -136,7 +137,7 @@ pub(crate) trait Serve {
     }
 
     /// Says one line to the operator.
-    fn say(&self, line: &str);
+    fn say(&self, level: Level, line: &str);
 }
 
 /// Watches all sources, on a thread of its own.

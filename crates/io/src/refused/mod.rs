@@ -5,13 +5,17 @@
 //! here counts, says so once for each call, and lets the call end with EPERM, so that a list from
 //! which something is missing costs that call and not the process.
 
+mod line;
 mod names;
 
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
+use self::line::Text;
+pub use self::line::{Line, Time};
 use crate::uring::OPERATIONS;
 
 /// Numbers of system calls that are counted each; all others are counted together. The largest in
@@ -22,8 +26,8 @@ static CALLS: [AtomicU64; NUMBERS + 1] = [const { AtomicU64::new(0) }; NUMBERS +
 /// By their places in [`OPERATIONS`]; the last is for those that this process did not ask for.
 static RING_OPERATIONS: [AtomicU64; OPERATIONS.len() + 1] =
     [const { AtomicU64::new(0) }; OPERATIONS.len() + 1];
-/// The beginning of what the handler says.
-static PREFIX: OnceLock<&'static str> = OnceLock::new();
+/// What the line of the handler is made of.
+static LINE: OnceLock<fn() -> &'static Line> = OnceLock::new();
 
 /// The name of ring operations that no method of a ring asked for.
 pub const UNKNOWN: &str = "unknown";
@@ -68,19 +72,19 @@ pub(crate) fn count_operation(name: Option<&str>) {
 }
 
 /// Has system calls counted that a seccomp filter refuses with SECCOMP_RET_TRAP: they end with
-/// EPERM. The first refusal of each call is said on standard error, in a line that begins with
-/// `prefix` and ends with the call's name.
+/// EPERM. The first refusal of each call is said on standard error, in a line that is made of
+/// `line`. That is called by a signal handler: it may read atomics, and nothing more.
 ///
 /// The handler holds for all threads. A thread that blocks SIGSYS, as glibc does while it starts or
 /// ends a thread, is killed by a refusal with the whole process.
 ///
 /// # Errors
 /// Those of sigaction(2); `Unsupported` on architectures other than x86-64 and AArch64.
-pub fn catch_calls(prefix: &'static str) -> io::Result<()> {
+pub fn catch_calls(line: fn() -> &'static Line) -> io::Result<()> {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    let _ = PREFIX.set(prefix);
+    let _ = LINE.set(line);
     // SAFETY: all fields of `sigaction` are integers and an optional function, for which zero is a
     // value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -110,7 +114,8 @@ const BY_SECCOMP: libc::c_int = 1;
 /// Handles SIGSYS.
 ///
 /// Async-signal-safe: it reads what the kernel has put on this thread's stack, counts in atomics,
-/// and calls write(2) alone. It neither allocates nor locks nor panics, and keeps errno.
+/// and calls clock_gettime(2) and write(2) alone. It neither allocates nor locks nor panics, and
+/// keeps errno.
 extern "C" fn on_refusal(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a handler with SA_SIGINFO a valid `siginfo_t`, 128 bytes long, of
     // which the first three fields always have a value.
@@ -147,28 +152,21 @@ fn refuse(context: &mut libc::ucontext_t) {
 /// Writes the line about the first refusal of a call to standard error.
 fn say(call: u32) {
     const STANDARD_ERROR: RawFd = 2;
-    let mut line = [0; 160];
-    let mut len = 0;
-    let mut push = |text: &[u8]| {
-        let text = &text[..text.len().min(line.len() - len)];
-        line[len..len + text.len()].copy_from_slice(text);
-        len += text.len();
+    let Some(line) = LINE.get() else { return };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut digits = [0; 10];
+    let name = match names::name(call) {
+        Some(name) => name.as_bytes(),
+        None => decimal(call, &mut digits),
     };
-    push(PREFIX.get().map_or(b"", |prefix| prefix.as_bytes()));
-    match names::name(call) {
-        Some(name) => push(name.as_bytes()),
-        None => {
-            let mut digits = [0; 10];
-            push(decimal(call, &mut digits));
-        }
-    }
-    push(b"\n");
+    let text = Text::new(line(), now, name);
+    let bytes = text.bytes();
     // SAFETY: it returns the address of this thread's errno, and does nothing else.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: the address is that of an integer of this thread.
     let before = unsafe { errno.read() };
     // SAFETY: the bytes live for the call. Without a reader there is nothing to be done.
-    let _ = unsafe { libc::write(STANDARD_ERROR, line.as_ptr().cast(), len) };
+    let _ = unsafe { libc::write(STANDARD_ERROR, bytes.as_ptr().cast(), bytes.len()) };
     // SAFETY: as above. The code that was interrupted finds its errno again.
     unsafe { errno.write(before) };
 }

@@ -11,6 +11,7 @@ use super::sites::Around;
 use super::{
     Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, log, networks, server, sites,
 };
+use crate::events;
 use crate::listen::{Endpoint, UNIX};
 use crate::settings::merge::{Given, Merged};
 use crate::settings::{Tls, values};
@@ -31,6 +32,17 @@ pub(super) fn load(file: &Path, given: &[Given], port: Option<u16>) -> Result<Lo
     let mut problems = Problems::default();
     let document = document::read(file, &mut problems);
     build(document, given, port, problems)
+}
+
+/// The same, with the form of the event log, which is known of many files with mistakes as well.
+pub(super) fn load_first(
+    file: &Path,
+    given: &[Given],
+    port: Option<u16>,
+) -> (events::Form, Result<Loaded, Vec<Problem>>) {
+    let mut problems = Problems::default();
+    let document = document::read(file, &mut problems);
+    (log::events(&document.log), build(document, given, port, problems))
 }
 
 /// Reads a configuration whose texts were read before.

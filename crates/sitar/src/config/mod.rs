@@ -360,9 +360,23 @@ pub(crate) fn read_with_texts(
     given: &[Given],
     port: Option<u16>,
 ) -> Result<(Config, Texts), Vec<Problem>> {
-    let load::Loaded { config, document, .. } = load::load(file, given, port)?;
+    load::load(file, given, port).map(with_texts)
+}
+
+/// The same at a start, of which the event log has to know its form whatever becomes of it.
+pub(crate) fn read_first(
+    file: &Path,
+    given: &[Given],
+    port: Option<u16>,
+) -> (events::Form, Result<(Config, Texts), Vec<Problem>>) {
+    let (form, loaded) = load::load_first(file, given, port);
+    (form, loaded.map(with_texts))
+}
+
+fn with_texts(loaded: load::Loaded) -> (Config, Texts) {
+    let load::Loaded { config, document, .. } = loaded;
     let texts = document.texts.into_iter().map(|(path, text)| (path.to_path_buf(), text));
-    Ok((config, Texts(texts.collect())))
+    (config, Texts(texts.collect()))
 }
 
 /// Reads a configuration from the texts of its files, without a look at any file.

@@ -26,6 +26,7 @@ pub fn config(bytes: &[u8]) {
             assert_eq!(again.config.sites.len(), loaded.config.sites.len(), "{shown}");
             assert_eq!(again.config.settings, loaded.config.settings, "{shown}");
             assert_eq!(again.config.log.style, loaded.config.log.style, "{shown}");
+            assert_eq!(again.config.log.events, loaded.config.log.events, "{shown}");
             assert_eq!(again.config.log.target.target, loaded.config.log.target.target, "{shown}");
         }
         Err(problems) => {

@@ -14,7 +14,7 @@ use super::sink::Sink;
 use super::writer::{End, LogCounts, NewLog, RETIRED_MAX, Source, Writer};
 use super::{LogNumbers, Style};
 use crate::config::{LogConfig, SiteConfig, Target};
-use crate::serve::say;
+use crate::events::Event;
 
 /// A rest without an end.
 const LONG: Duration = Duration::from_secs(60 * 60);
@@ -129,7 +129,7 @@ impl Logs {
         }
         let records = worker.records();
         let waker = records.waker();
-        let say = |line: &str| say(&format_args!("sitar: {line}"));
+        let say = |level, line: &str| Event::new(level, line).say();
         self.end = Some(self.writer.start(records, Box::new(move || waker.wake()), say)?);
         Ok(())
     }

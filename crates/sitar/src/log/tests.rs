@@ -101,7 +101,7 @@ impl Log {
         let (said, called) = (Arc::<Mutex<Vec<String>>>::default(), queue.clone());
         let says = Arc::clone(&said);
         let wake = Box::new(move || called.change(|state| state.is_called = true));
-        let end = writer.start(queue.clone(), wake, move |line| says.lock().unwrap().push(line.into()));
+        let end = writer.start(queue.clone(), wake, move |_, line| says.lock().unwrap().push(line.into()));
         Log { queue, writer, end: end.unwrap(), said }
     }
 

@@ -17,6 +17,7 @@ use sitar_server::{LogId, Record};
 use super::complaint::Complaint;
 use super::sink::Sink;
 use super::{Style, format};
+use crate::events::Level;
 
 /// The time that a stop waits for lines to be written.
 const END: Duration = Duration::from_secs(2);
@@ -89,6 +90,9 @@ struct Orders {
     wake: Mutex<Option<Wake>>,
 }
 
+/// Tells the operator something.
+type Say = Box<dyn FnMut(Level, &str) + Send>;
+
 /// Calls the thread from its rest.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -111,7 +115,7 @@ impl Writer {
         &self,
         source: impl Source,
         wake: Wake,
-        say: impl FnMut(&str) + Send + 'static,
+        say: impl FnMut(Level, &str) + Send + 'static,
     ) -> io::Result<End> {
         *lock(&self.orders.wake) = Some(wake);
         let (ended, has_ended) = sync_channel(0);
@@ -192,7 +196,7 @@ struct Writing<S> {
     /// Logs that are not in force any more, the oldest first.
     retired: Vec<LogId>,
     source: S,
-    say: Box<dyn FnMut(&str) + Send>,
+    say: Say,
     /// Queues that were full, and logs that ended before their records were read.
     full: Complaint,
     dropped: u64,
@@ -235,7 +239,7 @@ impl<S: Source> Writing<S> {
             log.end(&mut self.say);
         }
         if let Some(dropped) = self.full.end() {
-            (self.say)(&format!("access logs end; {dropped} records were dropped"));
+            (self.say)(Level::Warning, &format!("access logs end; {dropped} records were dropped"));
         }
         drop(self.logs);
         // The owner may not wait any more.
@@ -252,9 +256,8 @@ impl<S: Source> Writing<S> {
             log.flush(&mut self.say);
             if let Some(dropped) = log.complaint.is_over() {
                 let name = &log.name;
-                (self.say)(&format!(
-                    "the access log {name} is written again; {dropped} records were dropped"
-                ));
+                let line = format!("the access log {name} is written again; {dropped} records were dropped");
+                (self.say)(Level::Info, &line);
             }
         }
         let full = self.source.dropped();
@@ -262,7 +265,8 @@ impl<S: Source> Writing<S> {
         let dropped = full + self.orders.unknown.load(Ordering::Relaxed);
         if dropped > self.dropped {
             if self.full.add(dropped - self.dropped) {
-                (self.say)("access logs are not written as fast as records come; some are dropped");
+                let line = "access logs are not written as fast as records come; some are dropped";
+                (self.say)(Level::Warning, line);
             }
             // It is over once no more of them are dropped.
             self.full.works();
@@ -270,7 +274,8 @@ impl<S: Source> Writing<S> {
             self.orders.dropped.store(full, Ordering::Relaxed);
         }
         if let Some(dropped) = self.full.is_over() {
-            (self.say)(&format!("access logs keep up again; {dropped} records were dropped"));
+            let line = format!("access logs keep up again; {dropped} records were dropped");
+            (self.say)(Level::Info, &line);
         }
     }
 
@@ -288,7 +293,7 @@ fn take_orders(
     orders: &Orders,
     logs: &mut BTreeMap<LogId, Log>,
     retired: &mut Vec<LogId>,
-    say: &mut dyn FnMut(&str),
+    say: &mut dyn FnMut(Level, &str),
 ) {
     if !orders.any.swap(false, Ordering::Acquire) {
         return;
@@ -325,7 +330,7 @@ fn take_orders(
     }
 }
 
-fn replace(new: NewLog, logs: &mut BTreeMap<LogId, Log>, say: &mut dyn FnMut(&str)) {
+fn replace(new: NewLog, logs: &mut BTreeMap<LogId, Log>, say: &mut dyn FnMut(Level, &str)) {
     let NewLog { id, name, style, sink, counts } = new;
     match (logs.get_mut(&id), sink) {
         (Some(log), sink) => {
@@ -346,7 +351,7 @@ fn replace(new: NewLog, logs: &mut BTreeMap<LogId, Log>, say: &mut dyn FnMut(&st
 }
 
 impl Log {
-    fn take(&mut self, record: &Record<'_>, clock: Clock, say: &mut dyn FnMut(&str)) {
+    fn take(&mut self, record: &Record<'_>, clock: Clock, say: &mut dyn FnMut(Level, &str)) {
         if self.leaves_out(record) {
             self.counts.sampled.fetch_add(1, Ordering::Relaxed);
             return;
@@ -373,7 +378,7 @@ impl Log {
         is_left_out
     }
 
-    fn flush(&mut self, say: &mut dyn FnMut(&str)) {
+    fn flush(&mut self, say: &mut dyn FnMut(Level, &str)) {
         if !self.sink.is_pending() {
             return;
         }
@@ -386,23 +391,25 @@ impl Log {
         }
     }
 
-    fn fail(&mut self, records: u64, why: &str, say: &mut dyn FnMut(&str)) {
+    fn fail(&mut self, records: u64, why: &str, say: &mut dyn FnMut(Level, &str)) {
         self.counts.failed.fetch_add(records, Ordering::Relaxed);
         if self.complaint.add(records) {
             let name = &self.name;
-            say(&format!("the access log {name} cannot be written: {why}; records are dropped meanwhile"));
+            let line =
+                format!("the access log {name} cannot be written: {why}; records are dropped meanwhile");
+            say(Level::Error, &line);
         }
     }
 
     /// Counts what can no longer be written, and says what was dropped in a trouble that is there.
-    fn end(&mut self, say: &mut dyn FnMut(&str)) {
+    fn end(&mut self, say: &mut dyn FnMut(Level, &str)) {
         let records = self.sink.drop_pending();
         if records > 0 {
             self.fail(records, "it is not read", say);
         }
         if let Some(dropped) = self.complaint.end() {
             let name = &self.name;
-            say(&format!("the access log {name} ends; {dropped} records were dropped"));
+            say(Level::Warning, &format!("the access log {name} ends; {dropped} records were dropped"));
         }
     }
 }

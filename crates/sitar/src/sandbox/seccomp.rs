@@ -13,9 +13,7 @@ use sitar_io::{Errno, probe, refused};
 
 use super::calls::{Only, Row};
 use super::{Layers, Policy};
-
-/// The beginning of the line about a call that was refused for the first time.
-const REFUSED: &str = "sitar: the sandbox has refused a system call, and counts further ones: ";
+use crate::events;
 
 /// Holds all threads of this process to the list. Returns whether it does.
 pub(super) fn seal(policy: Policy, list: &[Row], layers: &mut Layers) -> bool {
@@ -29,7 +27,7 @@ pub(super) fn seal(policy: Policy, list: &[Row], layers: &mut Layers) -> bool {
 
 fn install(policy: Policy, filters: &[BpfProgram]) -> Result<(), String> {
     if policy != Policy::Strict {
-        refused::catch_calls(REFUSED).map_err(|error| error.to_string())?;
+        refused::catch_calls(events::refused_call).map_err(|error| error.to_string())?;
     }
     filters.iter().try_for_each(|filter| apply_filter_all_threads(filter)).map_err(|error| match error {
         seccompiler::Error::Seccomp(error) => error.to_string(),

@@ -1,12 +1,14 @@
 //! Messages while a stop waits for answers that are under way.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sitar_server::Worker;
+
+use crate::events;
 
 /// The time between two looks.
 const STEP: Duration = Duration::from_millis(100);
@@ -23,13 +25,13 @@ impl Telling {
     pub(crate) fn start(worker: &Arc<Worker>, limit: Duration, ended: &Arc<AtomicBool>) -> Telling {
         let (worker, ended) = (Arc::clone(worker), Arc::clone(ended));
         let thread = thread::Builder::new().name("sitar-stop".into()).spawn(move || {
-            let mut teller = Teller::new(limit, io::stderr().is_terminal());
+            let mut teller = Teller::new(limit, events::is_on_terminal());
             let since = Instant::now();
             while !ended.load(Ordering::Acquire) {
-                say(teller.step(since.elapsed(), worker.answering()));
+                teller.step(since.elapsed(), worker.answering()).iter().for_each(|text| teller.say(text));
                 thread::park_timeout(STEP);
             }
-            say(teller.end(since.elapsed(), worker.answering()));
+            teller.end(since.elapsed(), worker.answering());
         });
         // Without a thread the stop goes on in silence.
         Telling(thread.ok())
@@ -41,13 +43,6 @@ impl Telling {
             thread.thread().unpark();
             let _ = thread.join();
         }
-    }
-}
-
-fn say(text: Option<String>) {
-    if let Some(text) = text {
-        // Without a reader the stop goes on all the same.
-        let _ = io::stderr().write_all(text.as_bytes());
     }
 }
 
@@ -84,20 +79,37 @@ impl Teller {
         let first = self.last_line.is_none();
         self.last_line = Some((elapsed, left, answering));
         let answers = connections(answering);
-        let what = format!("sitar: stopping when {answers}, after {left} s at the latest");
+        let what = format!("stopping when {answers}, after {left} s at the latest");
         let hint = if first || self.is_terminal { " (another signal does not wait)" } else { "" };
-        Some(if self.is_terminal { format!("\r\x1b[K{what}{hint}") } else { format!("{what}{hint}\n") })
+        Some(if self.is_terminal { format!("\r\x1b[Ksitar: {what}{hint}") } else { format!("{what}{hint}") })
     }
 
-    /// Returns what to write when it is over.
-    fn end(&mut self, elapsed: Duration, answering: usize) -> Option<String> {
-        let line_end = if self.is_terminal && self.last_line.is_some() { "\n" } else { "" };
-        let cut = match answering {
-            0 => String::new(),
-            1 => format!("sitar: 1 answer was cut off after {} s\n", elapsed.as_secs()),
-            more => format!("sitar: {more} answers were cut off after {} s\n", elapsed.as_secs()),
-        };
-        Some(format!("{line_end}{cut}")).filter(|text| !text.is_empty())
+    /// Says what [`step`](Teller::step) has returned.
+    fn say(&self, text: &str) {
+        if self.is_terminal {
+            // Without a reader the stop goes on all the same.
+            let _ = io::stderr().write_all(text.as_bytes());
+        } else {
+            events::info(text);
+        }
+    }
+
+    /// Says the last word.
+    fn end(&self, elapsed: Duration, answering: usize) {
+        if self.is_terminal && self.last_line.is_some() {
+            let _ = io::stderr().write_all(b"\n");
+        }
+        cut_off(elapsed, answering).iter().for_each(events::warning);
+    }
+}
+
+/// Returns what is said of answers that had not ended by then.
+fn cut_off(elapsed: Duration, answering: usize) -> Option<String> {
+    let seconds = elapsed.as_secs();
+    match answering {
+        0 => None,
+        1 => Some(format!("1 answer was cut off after {seconds} s")),
+        more => Some(format!("{more} answers were cut off after {seconds} s")),
     }
 }
 

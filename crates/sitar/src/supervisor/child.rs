@@ -22,9 +22,10 @@ use super::wanted::Wanted;
 use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
+use crate::events::{Event, JOURNAL_STREAM, Level};
 use crate::handover::{self, Opened, Opening, Running, SiteFacts, not_understood};
 use crate::metrics::Numbers;
-use crate::serve::{cannot_start_a_thread, orphans, say, seconds};
+use crate::serve::{cannot_start_a_thread, orphans, seconds};
 use crate::{systemd, worker};
 
 /// A worker that takes nothing of a message for this time is given up.
@@ -167,7 +168,8 @@ impl Worker {
     fn attend<O: Oversee>(self: Arc<Self>, mut child: Child, overseer: &Arc<O>) {
         let ended = self.line.run(Limits::OF_WORKER, |question| self.attend_to(&question, overseer));
         if let Err(error) = ended {
-            say(&format_args!("sitar: the worker {} is not understood, and is ended: {error}", self.pid));
+            let what = format_args!("the worker {} is not understood, and is ended: {error}", self.pid);
+            Event::new(Level::Error, what).with("worker", self.pid).say();
             let _ = child.kill();
         }
         // Without its line it can be told nothing, and could serve on for ever. One that leaves has
@@ -182,7 +184,8 @@ impl Worker {
     fn attend_to<O: Oversee>(self: &Arc<Self>, question: &Question, overseer: &Arc<O>) {
         let number = question.number;
         let Some(wanted) = Wanted::read(&question.message.value) else {
-            say(&format_args!("sitar: the worker {} asks for nothing known, and is ended", self.pid));
+            let what = format_args!("the worker {} asks for nothing known, and is ended", self.pid);
+            Event::new(Level::Error, what).with("worker", self.pid).say();
             return self.end();
         };
         if matches!(wanted, Wanted::Changed { .. } | Wanted::Counted(_)) {
@@ -430,7 +433,8 @@ fn pid(number: u32) -> Option<Pid> {
 /// Whether a worker reads the variable, or what it is made of: libc and its loader, Rust's, and the
 /// library of TLS. Others may be secrets.
 fn is_for_workers(name: &OsStr) -> bool {
-    const NAMES: [&str; 5] = ["PORT", "NO_COLOR", "GLIBC_TUNABLES", "OPENSSL_ia32cap", "LLVM_PROFILE_FILE"];
+    const NAMES: [&str; 6] =
+        ["PORT", "NO_COLOR", JOURNAL_STREAM, "GLIBC_TUNABLES", "OPENSSL_ia32cap", "LLVM_PROFILE_FILE"];
     let begins = |beginning: &str| name.as_bytes().starts_with(beginning.as_bytes());
     NAMES.iter().any(|known| name == *known) || ["SITAR_", "RUST_", "LD_", "MALLOC_"].into_iter().any(begins)
 }

@@ -16,7 +16,7 @@ use super::certificates::ClientCaFile;
 use super::child::lock;
 use super::reload::Reloads;
 use crate::certificate::read_client_ca;
-use crate::serve::say;
+use crate::events;
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ impl Supervisor {
         let supervisor = Arc::clone(self);
         let watch = move || supervisor.look_at_client_cas(&reloads);
         if let Err(error) = thread::Builder::new().name("sitar-client-ca".into()).spawn(watch) {
-            say(&format_args!("sitar: changes of client_ca are not noticed: {error}"));
+            events::warning(format_args!("changes of client_ca are not noticed: {error}"));
         }
     }
 

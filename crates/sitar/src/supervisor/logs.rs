@@ -9,9 +9,9 @@ use std::thread;
 use super::Supervisor;
 use super::child::{Worker, lock};
 use crate::config::Target;
+use crate::events;
 use crate::handover;
 use crate::log::open;
-use crate::serve::say;
 
 /// How the access logs are opened again.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Supervisor {
         let supervisor = Arc::clone(self);
         let reopen = move || supervisor.reopen_logs_now();
         if let Err(error) = thread::Builder::new().name("sitar-reopen".into()).spawn(reopen) {
-            say(&format_args!("sitar: the access logs are not opened again: {error}"));
+            events::error(format_args!("the access logs are not opened again: {error}"));
         }
     }
 
@@ -55,7 +55,7 @@ impl Supervisor {
                 Ok(fd) => opened.push((&target.target, fd)),
                 Err(error) => {
                     let why = open::refusal(&target.target, &error).sentence();
-                    say(&format_args!("sitar: {why}; workers keep what they have"));
+                    events::error(format_args!("{why}; workers keep what they have"));
                 }
             }
         }
@@ -66,7 +66,7 @@ impl Supervisor {
         let workers = lock(&self.workers).clone();
         let failed = workers.iter().filter_map(|worker| worker.reopen_logs(&opened).err());
         for why in failed.collect::<Vec<_>>() {
-            say(&format_args!("sitar: a worker writes access logs as before: {why}"));
+            events::error(format_args!("a worker writes access logs as before: {why}"));
         }
     }
 }

@@ -47,14 +47,16 @@ use self::upgrade::{Inherited, Takes};
 use crate::admin::{self, Admin, Leaver};
 use crate::config::{self, Config, Problem, Texts};
 use crate::error::Error;
+use crate::events;
 use crate::handover::{Files, Found, Opened, Running, SiteFacts, User, in_order};
 use crate::metrics::Metrics;
 use crate::serve::attempt::Machine;
-use crate::serve::{cannot_start_a_thread, orphans, say, signals};
+use crate::serve::serving::Serving;
+use crate::serve::{cannot_start_a_thread, orphans, signals};
 use crate::settings::{ConfigFile, Settings, Tls};
 use crate::systemd::{self, Notify, Passed};
 use crate::watch::{Control, SourceId, Sources, Warning, Watcher};
-use crate::{cache, log, output, sandbox};
+use crate::{cache, cli, log, sandbox};
 
 /// The variable that tells a program whose place it takes: the number of the process.
 pub(crate) const UPGRADE_OF: &str = "SITAR_UPGRADE_OF";
@@ -148,10 +150,14 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         None => Passed::from_environment()?,
     };
     // What was left open by the program that has started this one is no worker's business.
-    if let Err(errno) = sitar_io::inherit::pass_nothing_on() {
-        say(&format_args!("sitar: descriptors that this process inherits may reach workers: {errno}"));
+    let inherits = sitar_io::inherit::pass_nothing_on();
+    let (form, read) = config::read_first(&file.path, &file.given, file.port);
+    events::set_form(form);
+    cli::unread_variables().into_iter().for_each(events::warning);
+    if let Err(errno) = inherits {
+        events::warning(format_args!("descriptors that this process inherits may reach workers: {errno}"));
     }
-    let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(refused)?;
+    let (config, texts) = read.map_err(refused)?;
     let mut read = certificates::read(&config, &Purpose::Start);
     read.found.extend(cache::problems(&config));
     let shards = match &inherited {
@@ -234,10 +240,8 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.watch_client_cas();
     let obeying = signals::obey(signals, Obey { supervisor: Arc::clone(&supervisor), reloads })?;
     // Nothing of the start can fail any more.
-    let report = supervisor.report(&read.notes);
-    if let Err(error) = output::print_report(&report, supervisor.live().config.logs_to_stdout()) {
-        say(&format_args!("sitar: the report of the start could not be printed: {error}"));
-    }
+    let (report, started) = supervisor.report(&read.notes);
+    started.tell(&report, supervisor.live().config.logs_to_stdout());
 
     supervisor.manager.ready(&systemd::summary(&supervisor.status()));
     supervisor.feed_watchdog()?;
@@ -339,13 +343,14 @@ impl Supervisor {
         Ok(Sockets { admin, metrics })
     }
 
-    fn report(&self, notes: &[String]) -> String {
+    /// Returns the report of the start for people, and as events.
+    fn report(&self, notes: &[String]) -> (String, Serving) {
         let mut live = self.live();
         let told = live.warnings.iter().map(|warning| &warning.text);
         let unused = self.passed.unused(&live.config);
         let all = live.running.notes.iter().chain(notes).chain(&unused).chain(told);
         let warnings = all.cloned().collect();
-        let text = report::text(&report::Facts {
+        let facts = report::Facts {
             config: &live.config,
             sites: &live.sites,
             bound: &live.bound,
@@ -353,10 +358,11 @@ impl Supervisor {
             running: &live.running,
             shards: self.shards.get(),
             warnings,
-        });
+        };
+        let both = (report::text(&facts), report::event(&facts));
         // A worker knows what its sites warn of now.
         live.warnings.retain(|warning| warning.source.is_some());
-        text
+        both
     }
 
     /// Watches certificates on a thread of their own. What they find counts while `control` is that

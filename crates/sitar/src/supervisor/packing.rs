@@ -26,8 +26,8 @@ use super::child::{Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::cache::Cache;
 use crate::config::SiteConfig;
+use crate::events::{self, Event, Level};
 use crate::handover::{SiteFacts, SiteKind};
-use crate::serve::say;
 
 /// Changes that are noted at a time: those of all sites.
 const CHANGES_MAX: usize = 4096;
@@ -211,7 +211,7 @@ impl Supervisor {
         self.packing.set_at_work(true);
         if let Err(error) = thread::Builder::new().name("sitar-packing".into()).spawn(work) {
             self.packing.set_at_work(false);
-            say(&format_args!("sitar: sites are not compressed: {error}"));
+            events::warning(format_args!("sites are not compressed: {error}"));
         }
     }
 
@@ -280,7 +280,9 @@ impl Supervisor {
             }
         };
         if let Some(what) = what {
-            say(&format_args!("sitar: {} goes out without some encodings: {what}", site_name(site)));
+            let name = site_name(site);
+            let what = format_args!("{name} goes out without some encodings: {what}");
+            Event::new(Level::Warning, what).with("site", name).say();
         }
         let Ok(Outcome::Done(Encoded { is_unchanged, .. })) = outcome else { return };
         if is_unchanged && !plan.is_owed {

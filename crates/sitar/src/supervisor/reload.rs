@@ -16,8 +16,9 @@ use super::child::{Worker, lock};
 use super::{Live, Supervisor, status, user};
 use crate::config::{self, Problem, SiteContent};
 use crate::error::Error;
+use crate::events::{self, Event, Level};
 use crate::handover::{Files, Found, Opened, in_order};
-use crate::serve::{cannot_start_a_thread, say};
+use crate::serve::cannot_start_a_thread;
 use crate::systemd;
 use crate::watch::{Control, Sources};
 use crate::{admin, cache, log};
@@ -96,15 +97,14 @@ impl Supervisor {
             Ok(changes) => {
                 let what =
                     if changes.is_empty() { "nothing is different".into() } else { changes.join("; ") };
-                say(&format_args!("sitar: the configuration was read again: {what}"));
+                let event = Event::new(Level::Info, format_args!("the configuration was read again: {what}"));
+                event.with("changes", changes.clone()).say();
                 admin::Reload { at, ok: true, changes, problems: Vec::new() }
             }
             Err(problems) => {
                 for problem in &problems {
-                    say(&format_args!(
-                        "sitar: not reloaded, what was served still is: {}",
-                        problem.sentence()
-                    ));
+                    let what = "not reloaded, what was served still is";
+                    Event::new(Level::Error, what).because(problem).say();
                 }
                 admin::Reload { at, ok: false, changes: Vec::new(), problems }
             }
@@ -179,6 +179,7 @@ impl Supervisor {
                 next.close();
             }
             live.clone_from(&next);
+            events::set_form(live.config.log.events);
             Bound::close_all_but(&before.bound, &live.bound);
             live.bound.iter().for_each(Bound::set_mode);
             changes
@@ -191,7 +192,7 @@ impl Supervisor {
 
     fn watch_again(self: &Arc<Self>, sources: Sources, next: &Live) {
         if let Err(error) = self.watch(sources, Arc::clone(&next.watcher)) {
-            say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
+            Event::new(Level::Warning, "changes are not noticed").because(&error).say();
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use super::child::lock;
 use super::{Live, Supervisor};
 use crate::certificate::Loaded;
-use crate::serve::say;
+use crate::events::{Event, Level};
 use crate::watch::{Control, Serve, SourceId};
 
 /// Serves what one watcher of certificates finds, as long as it is the watcher of what is served.
@@ -54,9 +54,9 @@ impl Serve for Renewed {
         };
     }
 
-    fn say(&self, line: &str) {
+    fn say(&self, level: Level, line: &str) {
         if self.live().is_some() {
-            say(&format_args!("sitar: {line}"));
+            Event::new(level, line).say();
         }
     }
 }

@@ -8,6 +8,7 @@ use super::status::site_name;
 use crate::config::{Config, SiteContent};
 use crate::error::printable;
 use crate::handover::{Running, SiteFacts};
+use crate::serve::serving::{Serving, serving};
 use crate::start::{self, WARNINGS_MAX, names_text};
 use sitar_site::Printable;
 
@@ -23,6 +24,26 @@ pub(super) struct Facts<'f> {
     pub(super) running: &'f Running,
     pub(super) shards: u16,
     pub(super) warnings: Vec<String>,
+}
+
+/// Returns the same as events.
+pub(super) fn event(facts: &Facts<'_>) -> Serving {
+    let Facts { config, bound, running, .. } = facts;
+    let listeners = bound.iter().map(|bound| format!("{} ({})", bound.address, bound::word(bound.name.role)));
+    let listeners: Vec<String> = listeners.collect();
+    let mut event = serving(listeners, config.sites.len())
+        .with("config", config.file.to_string_lossy())
+        .with("engine", running.engine.as_str())
+        .with("sealer", running.sealer.as_str())
+        .with("shards", facts.shards)
+        .with("sandbox", running.sandbox.as_str());
+    if let Some(socket) = &config.admin_socket {
+        event = event.with("admin", socket.to_string_lossy());
+    }
+    if let Some(listen) = &config.admin_listen {
+        event = event.with("metrics", listen.to_string());
+    }
+    Serving { event, warnings: facts.warnings.clone() }
 }
 
 /// Returns the text.

@@ -219,6 +219,9 @@ pub(super) fn changes(last: &Live, next: &Live) -> Vec<String> {
     for one in last.bound.iter().filter(|one| !next.bound.iter().any(|other| other.address == one.address)) {
         changes.push(format!("no longer listening on {}", one.address));
     }
+    if next.config.log.events != last.config.log.events {
+        changes.push("the event log has another form".to_owned());
+    }
     if next.config.trusted_proxies != last.config.trusted_proxies {
         changes.push("the trusted proxies are others".to_owned());
     }

@@ -26,9 +26,9 @@ use super::{Supervisor, UPGRADE_OF};
 use crate::admin::Upgraded;
 use crate::channel::{Channel, Limits, Message};
 use crate::error::Error;
+use crate::events::{self, Event, Level};
 use crate::handover::not_understood;
 use crate::listen::Endpoint;
-use crate::serve::say;
 use crate::systemd::{self, Passed};
 
 /// The time for the last word of a program that serves.
@@ -144,7 +144,7 @@ impl Supervisor {
             let _ = supervisor.upgrade(Duration::from_secs(u64::from(crate::admin::UPGRADE_WAIT)));
         };
         if let Err(error) = thread::Builder::new().name("sitar-upgrade".into()).spawn(upgrade) {
-            say(&format_args!("sitar: not upgraded: {error}"));
+            events::error(format_args!("not upgraded: {error}"));
         }
     }
 
@@ -156,11 +156,11 @@ impl Supervisor {
         let done = self.change_now(limit).and_then(|_one_at_a_time| self.try_upgrade(limit));
         match &done {
             Ok(Upgraded { version, pid }) => {
-                say(&format_args!("sitar: sitar {version} serves now, process {pid}; this one ends soon"));
+                let what = format_args!("sitar {version} serves now, process {pid}; this one ends soon");
+                Event::new(Level::Info, what).with("version", version.as_str()).with("pid", *pid).say();
             }
             Err(error) => {
-                let why = error.sentence();
-                say(&format_args!("sitar: not upgraded, this program serves on: {why}"));
+                Event::new(Level::Error, "not upgraded, this program serves on").because(error).say();
             }
         }
         done

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::error::Error;
+use crate::events::{self, Event, Level};
 use crate::handover::{Files, Opened, Opening, SiteFacts};
 use crate::listen::BACKLOG;
-use crate::serve::say;
 use crate::start::count;
 
 /// The pause before a worker is started again, from the second time on; then twice as long each
@@ -71,7 +71,7 @@ impl Supervisor {
             let (supervisor, worker) = (Arc::clone(self), Arc::clone(worker));
             let start = move || supervisor.start_after(&worker, "as soon as it served");
             if let Err(error) = thread::Builder::new().name("sitar-start".into()).spawn(start) {
-                say(&format_args!("sitar: no worker can be started: {error}"));
+                events::error(format_args!("no worker can be started: {error}"));
             }
         }
         self.rest_soon();
@@ -298,16 +298,18 @@ impl Oversee for Supervisor {
             if self.is_stopping() {
                 return true;
             }
-            let error = error.sentence();
-            say(&format_args!("sitar: no other worker can serve instead ({why}): {error}"));
+            let what = format_args!("no other worker can serve instead ({why})");
+            Event::new(Level::Error, what).because(&error).say();
             return false;
         }
-        say(&format_args!("sitar: another worker serves now: {why}"));
+        events::info(format_args!("another worker serves now: {why}"));
         let live = self.live();
         for ((site, before), now) in live.config.sites.iter().zip(&before).zip(&live.sites) {
             if let (Some(_), None, Some(files)) = (&before.unavailable, &now.unavailable, now.files) {
                 let files = count(usize::try_from(files).unwrap_or(usize::MAX), "file");
-                say(&format_args!("sitar: the site can be served now: {files} now ({})", site_name(site)));
+                let name = site_name(site);
+                let what = format_args!("the site can be served now: {files} now ({name})");
+                Event::new(Level::Info, what).with("site", name).say();
             }
         }
         true
@@ -348,14 +350,15 @@ impl Supervisor {
             *crashes = if ended.since.elapsed() >= HEALTHY { 1 } else { crashes.saturating_add(1) };
             *crashes
         };
-        let what = format_args!("sitar: the worker {} has ended ({how})", ended.pid);
-        match crashes {
-            1 => say(&format_args!("{what}; another one is started")),
-            2 => {
-                let then = "another one is started after a pause, and this is not said again";
-                say(&format_args!("{what}; {then}"));
-            }
-            _ => {}
+        let what = format_args!("the worker {} has ended ({how})", ended.pid);
+        let then = match crashes {
+            1 => Some("another one is started"),
+            2 => Some("another one is started after a pause, and this is not said again"),
+            _ => None,
+        };
+        if let Some(then) = then {
+            let event = Event::new(Level::Error, format_args!("{what}; {then}"));
+            event.with("worker", ended.pid).with("status", how).say();
         }
         let mut pause = if crashes < 2 { Duration::ZERO } else { pause(crashes) };
         let mut last_said = None;
@@ -376,7 +379,8 @@ impl Supervisor {
             }
             let sentence = error.sentence();
             if last_said.as_ref() != Some(&sentence) {
-                say(&format_args!("sitar: no worker can be started, and it is tried again: {sentence}"));
+                let what = "no worker can be started, and it is tried again";
+                Event::new(Level::Error, what).because(&error).say();
                 last_said = Some(sentence);
             }
             pause = (pause * 2).clamp(PAUSE, PAUSE_MAX);

@@ -23,6 +23,7 @@ use super::source::{Method, PollTimer, Source, Watch, Watching};
 use super::{Serve, SourceId};
 use crate::certificate::{self, Bytes, Loaded, PATIENCE};
 use crate::error::{Error, printable};
+use crate::events::Level;
 use crate::settings::CertificateFiles;
 use crate::start::names_text;
 
@@ -200,9 +201,13 @@ impl CertificateSource {
             Some(before) if before.hash == next.hash => {
                 let had_failed = self.end_complaint(serve);
                 if asked {
-                    serve.say(&self.line(&next, "was read again and is the same as before", now));
+                    serve
+                        .say(Level::Info, &self.line(&next, "was read again and is the same as before", now));
                 } else if had_failed {
-                    serve.say(&self.line(&next, "can be read again and is the same as before", now));
+                    serve.say(
+                        Level::Info,
+                        &self.line(&next, "can be read again and is the same as before", now),
+                    );
                 }
                 return;
             }
@@ -215,9 +220,9 @@ impl CertificateSource {
             return;
         }
         self.end_complaint(serve);
-        serve.say(&self.line(&next, what, now));
+        serve.say(Level::Info, &self.line(&next, what, now));
         for warning in next.warnings.iter().filter(|warning| !known.contains(warning)) {
-            serve.say(&format!("warning: {}", Printable(warning)));
+            serve.say(Level::Warning, &Printable(warning).to_string());
         }
         self.note_served(next);
     }
@@ -259,7 +264,7 @@ impl CertificateSource {
         self.expiry_due = Some(now + DAY);
         let Some(served) = &self.served else { return };
         if let Some(warning) = certificate::expiry_warning(&served.identity, &self.files, clock) {
-            serve.say(&format!("warning: {}", Printable(&warning)));
+            serve.say(Level::Warning, &Printable(&warning).to_string());
         }
     }
 
@@ -276,19 +281,20 @@ impl CertificateSource {
     fn complain(&self, why: &str, serve: &dyn Serve) {
         serve.failing(self.id, Some(why));
         let time = rfc_3339(SystemTime::now());
-        serve.say(&match &self.served {
+        let line = match &self.served {
             Some(Served { names, fingerprint, .. }) => format!(
-                "error: the certificate of {names} as it is now cannot be served, the one before still is: {why} \
+                "the certificate of {names} as it is now cannot be served, the one before still is: {why} \
                  ({time}, still SHA-256 {fingerprint})"
             ),
-            None => format!("error: the certificate still cannot be served: {why} ({time})"),
-        });
+            None => format!("the certificate still cannot be served: {why} ({time})"),
+        };
+        serve.say(Level::Error, &line);
     }
 
     fn say_watching(&self, was: &Watching, serve: &dyn Serve) {
         let is = self.method.watching();
         if is != *was {
-            serve.say(&format!("the watch of {} is now {is}", printable(&self.files.chain)));
+            serve.say(Level::Info, &format!("the watch of {} is now {is}", printable(&self.files.chain)));
         }
     }
 }
@@ -339,10 +345,9 @@ impl Source for CertificateSource {
         if self.is_repeatable {
             self.reload(notify, true, serve);
         } else {
-            serve.say(&format!(
-                "{} and its key are no files that can be read twice: to serve others, start sitar again",
-                printable(&self.files.chain)
-            ));
+            let chain = printable(&self.files.chain);
+            let what = "and its key are no files that can be read twice: to serve others, start sitar again";
+            serve.say(Level::Warning, &format!("{chain} {what}"));
         }
     }
 

@@ -8,11 +8,15 @@ use sitar_site::{OpenError, Site, Version};
 use time::OffsetDateTime;
 
 use crate::error::printable;
+use crate::events::Level;
 
 /// At most one message in this time about changes that went well.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// Warnings that are repeated for a changed site.
 const WARNINGS_MAX: usize = 5;
+
+/// Callback for one line.
+type Say<'s> = &'s dyn Fn(Level, &str);
 
 /// Messages about changes. It remembers what was said, so that nothing is said again and again.
 pub(super) struct Reporter {
@@ -63,7 +67,7 @@ impl Reporter {
     }
 
     /// Tells that a site is served now, or leaves that to [`catch_up`](Reporter::catch_up).
-    pub(super) fn tell(&mut self, mut live: Live, asked: bool, say: &dyn Fn(&str)) {
+    pub(super) fn tell(&mut self, mut live: Live, asked: bool, say: Say<'_>) {
         let warnings = std::mem::take(&mut live.warnings);
         let is_first = self.live.replace(live).is_none();
         let had_failed = self.failure.take().is_some();
@@ -79,7 +83,7 @@ impl Reporter {
         }
         let new = warnings.iter().filter(|warning| !self.warnings.contains(warning));
         for warning in new.take(WARNINGS_MAX) {
-            say(&format!("warning: {warning}"));
+            say(Level::Warning, warning);
         }
         self.warnings = warnings;
     }
@@ -91,13 +95,13 @@ impl Reporter {
 
     /// Reports changes that came too soon after others. The last message then names what is
     /// served.
-    pub(super) fn catch_up(&mut self, say: &dyn Fn(&str)) {
+    pub(super) fn catch_up(&mut self, say: Say<'_>) {
         if self.unsaid > 0 && self.due().is_none_or(|due| Instant::now() >= due) {
             self.announce_changes(say);
         }
     }
 
-    fn announce_changes(&mut self, say: &dyn Fn(&str)) {
+    fn announce_changes(&mut self, say: Say<'_>) {
         let times = match self.unsaid {
             1 => "the site has changed".to_owned(),
             times => format!("the site has changed {times} times"),
@@ -105,9 +109,9 @@ impl Reporter {
         self.announce(&times, say);
     }
 
-    fn announce(&mut self, what: &str, say: &dyn Fn(&str)) {
+    fn announce(&mut self, what: &str, say: Say<'_>) {
         let number = self.live.as_ref().map_or(0, |live| live.files);
-        say(&format!("{what}: {} now ({})", files(number), self.stamp("")));
+        say(Level::Info, &format!("{what}: {} now ({})", files(number), self.stamp("")));
         (self.unsaid, self.last) = (0, Some(Instant::now()));
     }
 
@@ -117,16 +121,17 @@ impl Reporter {
     }
 
     /// Says once why the site cannot be replaced, and again only when the reason is another.
-    pub(super) fn complain(&mut self, why: String, asked: bool, say: &dyn Fn(&str)) {
+    pub(super) fn complain(&mut self, why: String, asked: bool, say: Say<'_>) {
         if asked || self.failure.as_ref() != Some(&why) {
-            say(&match &self.live {
+            let line = match &self.live {
                 Some(live) => format!(
-                    "error: the site as it is now cannot be served, the one before still is: {why} ({}, {})",
+                    "the site as it is now cannot be served, the one before still is: {why} ({}, {})",
                     self.stamp("still "),
                     files(live.files)
                 ),
-                None => format!("error: the site still cannot be served: {why} ({})", self.stamp("")),
-            });
+                None => format!("the site still cannot be served: {why} ({})", self.stamp("")),
+            };
+            say(Level::Error, &line);
             self.failure = Some(why);
             // That named what is served.
             self.unsaid = 0;

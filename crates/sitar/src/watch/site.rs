@@ -12,6 +12,7 @@ use super::notify::{News, Notify, Owner};
 use super::reporter::Reporter;
 use super::source::{Method, PollTimer, Source, Watching};
 use super::{Attached, Opener, Serve, SourceId};
+use crate::events::Level;
 
 /// A look that has found a change is followed by another within this time.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -206,7 +207,7 @@ impl SiteSource {
             serve.failing(self.owner.source, None);
         }
         serve.site(self.owner.source, site);
-        self.reporter.tell(told, asked, &|line| serve.say(line));
+        self.reporter.tell(told, asked, &|level, line| serve.say(level, line));
     }
 
     fn complain(&mut self, error: &OpenError, asked: bool, serve: &dyn Serve) {
@@ -215,13 +216,13 @@ impl SiteSource {
         }
         let why = error.to_string();
         serve.failing(self.owner.source, Some(&why));
-        self.reporter.complain(why, asked, &|line| serve.say(line));
+        self.reporter.complain(why, asked, &|level, line| serve.say(level, line));
     }
 
     fn say_watching(&self, was: &Watching, serve: &dyn Serve) {
         let is = self.method.watching();
         if is != *was {
-            serve.say(&format!("the watch is now {is}"));
+            serve.say(Level::Info, &format!("the watch is now {is}"));
         }
     }
 }
@@ -262,12 +263,13 @@ impl Source for SiteSource {
     }
 
     fn say_due(&mut self, serve: &dyn Serve) {
-        self.reporter.catch_up(&|line| serve.say(line));
+        self.reporter.catch_up(&|level, line| serve.say(level, line));
     }
 
     fn read_again(&mut self, notify: Option<&mut Notify>, serve: &dyn Serve) {
         if self.is_held() {
-            serve.say("the archive is being written; it is read when its writer has closed it");
+            let line = "the archive is being written; it is read when its writer has closed it";
+            serve.say(Level::Info, line);
             self.debounce.changed(Instant::now());
         } else {
             self.reload(notify, true, serve);

@@ -124,8 +124,12 @@ impl Serve for Told {
         self.is_taken_over
     }
 
-    fn say(&self, line: &str) {
-        self.lines.send(line.to_owned()).unwrap();
+    fn say(&self, level: Level, line: &str) {
+        let line = match level {
+            Level::Info => line.to_owned(),
+            level => format!("{level}: {line}"),
+        };
+        self.lines.send(line).unwrap();
     }
 }
 

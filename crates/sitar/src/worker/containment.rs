@@ -7,6 +7,7 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
+use crate::events;
 use crate::handover::{Opening, User, is_directory};
 use crate::sandbox::{self, Entered, Reach};
 use crate::serve::cannot_start_a_thread;
@@ -25,6 +26,7 @@ pub(super) struct Contained {
 pub(super) fn enter(opening: &Opening, file: &ConfigFile) -> Result<Contained, Error> {
     let config = config::read_texts(&opening.texts, &file.given, file.port)
         .map_err(|problems| config::refused(&problems))?;
+    events::set_form(config.log.events);
     if let Some(user) = opening.user {
         sandbox::prepare(config.settings.sandbox);
         become_user(user)?;

@@ -19,10 +19,11 @@ use crate::certificate::Loaded;
 use crate::channel::Message;
 use crate::config::Config;
 use crate::error::Error;
+use crate::events::{self, Event, Level};
 use crate::handover::{ListenerName, Opened, Running, Served};
 use crate::log::Plan;
 use crate::serve::attempt::{Machine, Mode, limits};
-use crate::serve::{FILE_SHARE, cannot_start_a_thread, say};
+use crate::serve::{FILE_SHARE, cannot_start_a_thread};
 use crate::supervisor::{addresses, site_name};
 use crate::watch::{Control, Serve, SourceId, Sources, Warning, Watcher};
 use crate::{sandbox, start};
@@ -193,7 +194,7 @@ impl Process {
     fn report(self: &Arc<Self>) -> sitar_server::Report {
         let process = Arc::downgrade(self);
         Arc::new(move |incident| {
-            say(&format_args!("sitar: {incident}"));
+            events::error(&incident);
             if let Incident::Restarted { .. } = incident
                 && let Some(process) = process.upgrade()
                 && sandbox::keeps_shards_from_starting()
@@ -249,6 +250,7 @@ impl Process {
             (next.log, next.trusted_proxies) = (others, trusted_proxies);
         };
         worker.change(change).map_err(|error| Error::new(error.to_string()))?;
+        events::set_form(config.log.events);
         live.watcher.stop();
         *live = Live {
             generation,
@@ -264,7 +266,7 @@ impl Process {
         drop(guard);
         self.receive_passed(worker);
         if let Err(error) = self.watch(sources, control) {
-            say(&format_args!("sitar: changes are not noticed: {}", error.sentence()));
+            Event::new(Level::Warning, "changes are not noticed").because(&error).say();
         }
         Ok(())
     }
@@ -412,7 +414,7 @@ impl Found {
                 Some(place)
             }
             Err(why) => {
-                say(&format_args!("sitar: a site cannot be put into service: {why}"));
+                events::error(format_args!("a site cannot be put into service: {why}"));
                 None
             }
         }
@@ -457,9 +459,9 @@ impl Serve for Found {
                 .give_way(&format!("{name} lies where the sandbox of the one before does not reach"))
     }
 
-    fn say(&self, line: &str) {
+    fn say(&self, level: Level, line: &str) {
         if self.with_live(|_| ()).is_some() {
-            say(&format_args!("sitar: {line}"));
+            Event::new(level, line).say();
         }
     }
 }

@@ -35,7 +35,7 @@ use self::process::Process;
 use crate::channel::{Channel, Limits, Question};
 use crate::error::Error;
 use crate::handover::{Opened, Opening, not_understood};
-use crate::serve::{cannot_start_a_thread, say, totals};
+use crate::serve::{cannot_start_a_thread, stopped};
 use crate::settings::ConfigFile;
 
 /// The name under which a worker runs (`argv[0]`).
@@ -90,7 +90,7 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     process.ended();
     process.end_logs();
     process.tell_counted(&worker);
-    say(&format_args!("sitar: {}", totals(counts)));
+    stopped(counts).with("worker", std::process::id()).say();
     Ok(())
 }
 

@@ -29,7 +29,7 @@ use rustix::net::{
 };
 use sitar_server::{Listener, Passed, Passing, Peer, Worker};
 
-use crate::serve::say;
+use crate::events::{self, Event, Level};
 
 /// Routers that are connected at a time; others wait.
 pub(crate) const ROUTERS_MAX: usize = 64;
@@ -88,7 +88,7 @@ impl Receivers {
                 Ok(leaving) => {
                     self.threads.insert(*number, leaving);
                 }
-                Err(error) => say(&format_args!("sitar: passed connections are not received: {error}")),
+                Err(error) => events::error(format_args!("passed connections are not received: {error}")),
             }
         }
     }
@@ -331,7 +331,8 @@ impl Complaint {
             Err(_) => "a process".to_owned(),
         };
         let so_far = if self.count > 1 { format!(" ({} so far)", self.count) } else { String::new() };
-        say(&format_args!("sitar: a message of {who} passes no connection and is dropped: {why}{so_far}"));
+        let what = format!("a message of {who} passes no connection and is dropped: {why}{so_far}");
+        Event::new(Level::Warning, what).with("dropped", self.count).say();
     }
 }
 

@@ -21,12 +21,13 @@ use super::passed::Receivers;
 use crate::channel::{Channel, Limits, Line, Message};
 use crate::config::{self, Config, SiteContent};
 use crate::error::Error;
+use crate::events;
 use crate::handover::{self, Found, Opened, Opening, SiteFacts, SiteFiles, not_understood};
 use crate::log::{LogNumbers, Logs};
 use crate::metrics::Numbers;
 use crate::sandbox::Entered;
+use crate::serve::seconds;
 use crate::serve::stop::Telling;
-use crate::serve::{say, seconds};
 use crate::settings::ConfigFile;
 use crate::watch::Opener;
 
@@ -103,7 +104,7 @@ impl Process {
             }
         });
         if let Err(error) = ended {
-            say(&format_args!("sitar: the supervisor is not understood: {error}"));
+            events::error(format_args!("the supervisor is not understood: {error}"));
         }
         self.drain();
         if self.worker.get().is_none() {

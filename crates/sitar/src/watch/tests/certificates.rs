@@ -390,7 +390,7 @@ fn a_fifo_is_read_once_and_not_watched() {
         let (serve, _, said) = told();
         source.read_again(sources.notify.as_mut(), &serve);
         let expected = format!(
-            "{} and its key are no files that can be read twice: to serve others, start sitar again",
+            "warning: {} and its key are no files that can be read twice: to serve others, start sitar again",
             place.files.chain.display()
         );
         assert_eq!(said.try_recv().unwrap(), expected);

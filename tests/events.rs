@@ -319,6 +319,42 @@ fn the_error_that_ends_a_start_is_json_as_well() {
 }
 
 #[test]
+fn connections_that_are_refused_are_told_of_once_a_minute_and_counted() {
+    let place = Place::new();
+    let mut command = place.command();
+    command.args(["serve", "site", "--shards", "2", "--log-events", "json", "--listen", "127.0.0.1:0"]);
+    let mut server = Running::start(&mut command);
+    let address = server.address("");
+    for _ in 0..200 {
+        send(address, b"\x16\x03\x01\x00\x05hello");
+    }
+    send(address, GET);
+    for (kind, most, words) in [
+        (
+            "tls",
+            200,
+            ["1 connection was ended: its client broke", "connections were ended: their clients broke"],
+        ),
+        ("http", 1, ["1 connection was ended: its request could", ""]),
+    ] {
+        let mut first = Value::Null;
+        eventually(kind, || {
+            first = server.events().into_iter().find(|event| event["kind"] == kind).unwrap_or_default();
+            first.is_object()
+        });
+        let count = first["count"].as_u64().unwrap();
+        assert!((1..=most).contains(&count), "{first}");
+        assert_eq!(first["level"], "info", "{first}");
+        let words = if count == 1 { words[0] } else { words[1] };
+        assert!(first["msg"].as_str().unwrap().contains(words), "{first}");
+    }
+    assert!(server.stop().success());
+    let events = server.events();
+    assert_eq!(events.iter().filter(|event| event["kind"].is_string()).count(), 2, "{events:?}");
+    assert_eq!(server.event("stopped")["peer_faults"], 201);
+}
+
+#[test]
 fn a_reader_that_does_not_read_stops_nothing() {
     let place = Place::new();
     let (mut unread, mut standard_error) = std::io::pipe().unwrap();

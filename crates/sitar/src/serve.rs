@@ -143,6 +143,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         },
     )?;
     orphans::reap()?;
+    events::refusals::tell(&worker).map_err(cannot_start_a_thread)?;
     // Nothing of the start can fail any more. A standard output that takes nothing is no reason not
     // to serve.
     report.serving().tell(&report.to_string(), logs.takes_stdout());

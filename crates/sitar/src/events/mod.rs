@@ -5,6 +5,7 @@
 //! | `line` | makes the line of an event |
 //! | `stream` | writes it, and never waits for long |
 //! | `panics` | makes an event of a panic |
+//! | `refusals` | tells of connections that were refused |
 //!
 //! All processes of a server write to the same standard error. A line is written by one write(2)
 //! of at most [`LINE_MAX`] bytes, which a pipe takes as a whole.
@@ -13,6 +14,7 @@ mod line;
 mod panics;
 #[doc(hidden)]
 pub mod properties;
+pub(crate) mod refusals;
 
 mod stream;
 #[cfg(test)]

@@ -175,6 +175,7 @@ impl Process {
             watcher: Arc::clone(&control),
         });
         self.watch(sources, control)?;
+        events::refusals::tell(&worker).map_err(cannot_start_a_thread)?;
         self.started(&worker);
         self.receive_passed(&worker);
         Ok(running)

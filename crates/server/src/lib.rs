@@ -28,6 +28,7 @@ mod snapshot;
 mod spec;
 mod stop;
 mod tcp;
+mod wake;
 mod worker;
 
 pub use access::{

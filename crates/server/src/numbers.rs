@@ -23,9 +23,9 @@ pub(crate) use self::times::{Since, Times};
 use crate::Counts;
 use crate::close::Close;
 use crate::counts::{Counter, Counters};
-use crate::log::Wake;
 use crate::refusals::Refusal;
 use crate::snapshot::{HostId, Hosts};
+use crate::wake::Wake;
 
 /// Sites whose numbers are kept, at most. With more, those are forgotten that are served no longer.
 const SITES_MAX: usize = Hosts::MAX;

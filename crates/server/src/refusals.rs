@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::close::{Close, PeerReason};
-use crate::log::Wake;
 use crate::numbers::ShardNumbers;
+use crate::wake::Wake;
 
 /// A kind of connection that was refused or given up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -21,7 +21,7 @@ use crate::close::Close;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
-use crate::log::{Queues, Records, Wake};
+use crate::log::{Queues, Records};
 use crate::numbers::{ShardNumbers, WorkerNumbers};
 use crate::passed::{Passing, Shards};
 use crate::refusals::Refusals;
@@ -30,6 +30,7 @@ use crate::shard::Shard;
 use crate::snapshot::{ChangeError, Hosts, LatestSnapshot, Listener, Snapshot};
 use crate::spec::{Hooks, Spec, StartError, TlsSpec};
 use crate::stop::Stop;
+use crate::wake::Wake;
 
 /// A shard that fails again and again is not started more often than this.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);

@@ -14,9 +14,8 @@ mod reader;
 mod record;
 mod recorder;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Thread};
 use std::time::Instant;
 
 pub(crate) use self::answer::{Answer, Cut, Requested};
@@ -25,6 +24,7 @@ pub use self::reader::{Records, RecordsWaker};
 pub use self::record::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, TARGET_MAX};
 pub(crate) use self::recorder::{OpenAnswer, Recorder, Watched};
 use crate::access::Networks;
+use crate::wake::Wake;
 
 /// What a snapshot says of logs.
 pub(crate) struct Wants {
@@ -49,24 +49,13 @@ pub(crate) struct Queues {
     /// Those that the reader has not taken yet.
     new: Mutex<Vec<Reader>>,
     wake: Arc<Wake>,
-}
-
-/// What shards and a thread that waits for them share: the reader beside its queues, or the one
-/// that tells of [refusals](crate::Refusals).
-#[derive(Debug, Default)]
-pub(crate) struct Wake {
-    /// The reader sleeps until it is called.
-    is_asleep: AtomicBool,
-    /// The next rest of the reader ends at once.
-    is_interrupted: AtomicBool,
-    reader: Mutex<Option<Thread>>,
     /// Records that there was no room for.
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Queues {
     pub(crate) fn new(epoch: Instant) -> Queues {
-        Queues { epoch, new: Mutex::default(), wake: Arc::default() }
+        Queues { epoch, new: Mutex::default(), wake: Arc::default(), dropped: Arc::default() }
     }
 
     /// Makes a queue, and returns the side that a shard writes.
@@ -81,7 +70,7 @@ impl Queues {
     }
 
     fn dropped(&self) -> u64 {
-        self.wake.dropped.load(Ordering::Relaxed)
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Whether there are some that the reader has not taken yet.
@@ -91,53 +80,6 @@ impl Queues {
 
     fn take_new(&self) -> Vec<Reader> {
         std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Wake {
-    fn count_dropped(&self, count: u64) {
-        self.dropped.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Wakes the reader, if it sleeps until it is called.
-    #[inline]
-    pub(crate) fn call(&self) {
-        // What was written before is seen by a reader that says after this that it sleeps.
-        fence(Ordering::SeqCst);
-        if self.is_asleep.load(Ordering::Relaxed) {
-            self.wake();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        if self.is_asleep.swap(false, Ordering::Relaxed)
-            && let Some(reader) = &*self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            reader.unpark();
-        }
-    }
-
-    /// Ends the rest of the reader, or its next one.
-    fn interrupt(&self) {
-        self.is_interrupted.store(true, Ordering::Relaxed);
-        self.call();
-    }
-
-    /// Whether this rest ends at once.
-    fn is_interrupted(&self) -> bool {
-        self.is_interrupted.swap(false, Ordering::Relaxed)
-    }
-
-    /// This thread sleeps from now on, until it is called.
-    pub(crate) fn fall_asleep(&self) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
-        self.is_asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn wake_up(&self) {
-        self.is_asleep.store(false, Ordering::Relaxed);
     }
 }
 

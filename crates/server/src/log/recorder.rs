@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use sitar_http::semantics;
@@ -12,8 +13,9 @@ use sitar_http::semantics;
 use super::answer::{Answer, Cut, Requested, Texts};
 use super::entry::{self, END, Ended, LONGEST};
 use super::queue::{WORDS, Writer};
-use super::{Queues, Wake, Wants, since};
+use super::{Queues, Wants, since};
 use crate::numbers::{Since, Times};
+use crate::wake::Wake;
 
 /// Answers of a shard that may be under way and have an entry: each has a place in the queue for
 /// its end. Further ones are not followed.
@@ -36,6 +38,8 @@ struct Queue {
     writer: Writer,
     /// Behind the writer: who is called by its drop finds the queue at its end.
     wake: CalledAtTheEnd,
+    /// Records of all shards that there was no room for.
+    dropped: Arc<AtomicU64>,
     epoch: Instant,
     wants: Wants,
     /// Whether some peers are believed that name their clients.
@@ -229,6 +233,7 @@ impl Queue {
         Queue {
             writer,
             wake: CalledAtTheEnd(wake),
+            dropped: Arc::clone(&queues.dropped),
             epoch: queues.epoch(),
             trusts: !wants.trusted.is_empty(),
             wants,
@@ -275,7 +280,7 @@ impl Queue {
             Noted::Words(count) => count,
             Noted::Nothing => return None,
             Noted::NoRoom => {
-                self.wake.0.count_dropped(1);
+                self.dropped.fetch_add(1, Ordering::Relaxed);
                 return None;
             }
         };

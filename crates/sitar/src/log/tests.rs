@@ -116,8 +116,11 @@ impl Log {
     }
 
     fn stop(self) -> Vec<String> {
+        // Before the time for the end begins, which a slow disk may take up.
+        eventually("all records are taken", || self.queue.0.0.lock().unwrap().records.is_empty());
         self.queue.change(|state| state.is_over = true);
         self.end.wait();
+        eventually("the end of the thread", || Arc::strong_count(&self.said) == 1);
         self.said.lock().unwrap().clone()
     }
 }

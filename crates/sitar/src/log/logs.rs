@@ -111,6 +111,8 @@ impl Logs {
         self.last = next.iter().map(|known| known.id.0).fold(self.last, u16::max);
         let stays = |known: &Known| next.iter().any(|other| other.id == known.id);
         self.retired.retain(|known| !stays(known));
+        // It may have ended since it was planned again: its counters go on.
+        self.leaving.retain(|known| !stays(known));
         self.retired.extend(self.current.drain(..).filter(|known| !stays(known)));
         let many = self.retired.len().saturating_sub(RETIRED_MAX);
         let gone: Vec<Known> = self.retired.drain(..many).collect();
@@ -226,5 +228,45 @@ impl Source for Records {
 
     fn is_over(&self) -> bool {
         Records::is_over(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{LogTarget, Place};
+    use crate::events;
+
+    fn config(path: &str) -> LogConfig {
+        let place = Place { file: Path::new("sitar.toml").into(), line: 1, column: 1 };
+        let target = LogTarget { target: Target::File(path.into()), place };
+        LogConfig { target, style: Style::default(), events: events::Form::default() }
+    }
+
+    fn null() -> OwnedFd {
+        File::options().write(true).open("/dev/null").unwrap().into()
+    }
+
+    #[test]
+    fn a_log_that_ends_while_it_is_planned_again_is_counted_once() {
+        let mut logs = Logs::default();
+        let plan = |logs: &Logs, path| logs.plan(&config(path), &[], vec![Ok(null())]);
+        logs.put(plan(&logs, "a"));
+        logs.current[0].counts.written.store(5, Ordering::Relaxed);
+        logs.put(plan(&logs, "b"));
+        // A reload goes back to the first one, and the logs in force are opened again meanwhile.
+        let again = plan(&logs, "a");
+        logs.reopen([(Target::File("b".into()), null())]);
+        logs.put(again);
+        assert_eq!(logs.sums(), [5, 0, 0]);
+        // It ends once more, and is final then.
+        logs.put(plan(&logs, "b"));
+        logs.reopen([(Target::File("b".into()), null())]);
+        logs.writer = Writer::default();
+        logs.forget(Vec::new());
+        assert_eq!((logs.sums(), logs.forgotten), ([5, 0, 0], [5, 0, 0]));
     }
 }

@@ -193,7 +193,10 @@ impl Numbers {
     /// Whether these were told later than `other`, of the same worker.
     pub(crate) fn is_later_than(&self, other: &Numbers) -> bool {
         let sum = |numbers: &Numbers| {
-            let all = numbers.counts.values().chain(numbers.ends.values()).chain(numbers.records.values());
+            let Numbers { counts, ends, records, handshakes, durations, .. } = numbers;
+            let all = counts.values().chain(ends.values()).chain(records.values());
+            let (buckets, nanoseconds) = durations.parts();
+            let all = all.chain(handshakes.iter().flatten()).chain(&buckets).chain([&nanoseconds]);
             all.fold(numbers.calls, |sum, count| sum.saturating_add(*count))
         };
         sum(self) >= sum(other)

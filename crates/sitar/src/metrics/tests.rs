@@ -310,6 +310,18 @@ fn those_of_workers_that_have_ended_stay_in_the_sum() {
 }
 
 #[test]
+fn numbers_with_more_of_anything_are_later() {
+    let before = Numbers::of(&worker(), [8, 7, 6, 5]);
+    let (mut timed, mut resumed) = (before.clone(), before.clone());
+    // Answers are counted first, and their durations at the end of a turn.
+    timed.durations += Durations::new([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0);
+    resumed.handshakes[1][1] += 1;
+    for later in [timed, resumed] {
+        assert!(later.is_later_than(&before) && !before.is_later_than(&later), "{later:?}");
+    }
+}
+
+#[test]
 fn the_numbers_of_the_most_sites_fit_into_a_message() {
     let statuses: Vec<u16> = (0..600).filter(|code| Status::from_code(*code).is_some()).collect();
     let mut all = Vec::new();

@@ -111,6 +111,8 @@ struct Counted {
     /// How often in a row it has not answered, and when it is asked again after that.
     silences: u32,
     silent_until: Option<Instant>,
+    /// The last is in the sum of those that have ended.
+    is_over: bool,
 }
 
 /// The way in which a worker ends.
@@ -367,11 +369,12 @@ impl Worker {
         Some(())
     }
 
-    /// Keeps its numbers, unless later ones are known.
+    /// Keeps its numbers, unless later ones are known, or it has ended: an answer may come to light
+    /// late.
     fn note(&self, numbers: &Numbers) {
         let mut counted = lock(&self.counted);
         (counted.silences, counted.silent_until) = (0, None);
-        if numbers.is_later_than(&counted.last) {
+        if !counted.is_over && numbers.is_later_than(&counted.last) {
             counted.last = numbers.clone();
         }
     }
@@ -379,6 +382,13 @@ impl Worker {
     /// Returns its numbers as far as they are known.
     pub(super) fn numbers(&self) -> Numbers {
         lock(&self.counted).last.clone()
+    }
+
+    /// Returns the same of a worker that has ended. From here on they stay as they are.
+    pub(super) fn last_numbers(&self) -> Numbers {
+        let mut counted = lock(&self.counted);
+        counted.is_over = true;
+        counted.last.clone()
     }
 
     /// Notes that the worker is about to leave: its end is no accident, and has a limit.
@@ -529,6 +539,17 @@ mod tests {
             assert_eq!(worker.numbers(), Numbers::from_json(&counted(accepted)).unwrap());
         }
         assert!(Wanted::read(&json!({ "counted": { "accepted": 7 } })).is_none());
+    }
+
+    #[test]
+    fn the_numbers_of_a_worker_that_has_ended_stay_as_they_were_kept() {
+        let (worker, _other) = worker();
+        let numbers = |accepted| Numbers::from_json(&counted(accepted)).unwrap();
+        worker.note(&numbers(3));
+        assert_eq!(worker.last_numbers(), numbers(3));
+        // An answer that another thread has waited for.
+        worker.note(&numbers(7));
+        assert_eq!(worker.numbers(), numbers(3));
     }
 
     #[test]

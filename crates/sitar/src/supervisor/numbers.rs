@@ -47,7 +47,7 @@ impl Exported {
 
     /// Keeps what a worker has counted that has ended.
     pub(super) fn keep(&self, worker: &Worker) {
-        lock(&self.ended).add_ended(&worker.numbers());
+        lock(&self.ended).add_ended(&worker.last_numbers());
     }
 
     /// Returns the socket, to be handed over.

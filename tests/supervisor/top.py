@@ -49,7 +49,8 @@ class Terminal:
             assert self.child.poll() is None, (text, self.seen)
             self.read(0.1)
         # What comes next is looked for behind it.
-        self.seen = self.seen.split(text, 1)[1]
+        before, self.seen = self.seen.split(text, 1)
+        return before
 
     def assert_left(self):
         status = self.child.wait(PATIENCE)
@@ -71,10 +72,9 @@ terminal.wait_for(b"requests/s   content/s   4xx/s   5xx/s  site, by requests")
 terminal.wait_for(b"\x1b[24;1H")
 resize(terminal.slave, 10, 40)
 terminal.wait_for(b"requests/s   5xx/s  site, by requests")
-terminal.seen = b""
-terminal.wait_for(b"\x1b[10;1H")
 terminal.wait_for(b"\x1b[1;1H")
-assert b"\x1b[11;1H" not in terminal.seen
+screen = terminal.wait_for(b"\x1b[1;1H")
+assert b"\x1b[10;1H" in screen and b"\x1b[11;1H" not in screen, screen
 os.write(terminal.master, b"s")
 terminal.wait_for(b"site, by content")
 if ending == "term":

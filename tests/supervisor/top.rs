@@ -24,9 +24,14 @@ fn json(service: &Service, verb: &[&str]) -> Value {
 #[test]
 fn one_shot_has_exact_totals() {
     let service = asked();
-    eventually("five records, and the ends of all connections", || {
+    let timed = |numbers: &Value| -> u64 {
+        let counts = numbers["durations"]["counts"].as_array().unwrap();
+        counts.iter().filter_map(Value::as_u64).sum()
+    };
+    eventually("five records and durations, and the ends of all connections", || {
         let numbers = service.ask("numbers");
-        numbers["log_records"]["written"] == 5 && numbers["connections"]["open"] == 0
+        let written = &numbers["log_records"]["written"];
+        *written == 5 && timed(&numbers) == 5 && numbers["connections"]["open"] == 0
     });
     let shown = json(&service, &["top", "--json", "--interval", "0.1"]);
     let totals = &shown["totals"];
@@ -37,8 +42,7 @@ fn one_shot_has_exact_totals() {
     let records = json!({ "written": 5, "sampled": 0, "failed": 0, "dropped": 0 });
     assert_eq!(totals["log_records"], records);
     assert_eq!(totals["worker"], json!({ "pid": service.worker(), "up": true, "restarts": 0 }));
-    let counts = totals["durations"]["counts"].as_array().unwrap();
-    assert_eq!(counts.iter().filter_map(Value::as_u64).sum::<u64>(), 5);
+    assert_eq!(timed(totals), 5);
     let site = &totals["sites"][0];
     assert_eq!((&site["name"], &site["answers"]), (&json!("a.test"), &json!({ "200": 3, "404": 2 })));
     assert_eq!(shown["pid"], service.supervisor());

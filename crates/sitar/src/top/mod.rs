@@ -112,7 +112,7 @@ fn live(arguments: &cli::Top, path: &Path, first: Sample) -> Result<ExitCode, Er
     let ears = Ears::open().map_err(failed)?;
     let mut history = History::default();
     history.take(&first.totals);
-    let sampler = Sampler::start(path, arguments.interval, ears.waker().map_err(failed)?)?;
+    let sampler = Sampler::start(path, arguments.interval, ears.waker().map_err(failed)?, &first)?;
     let mut screen = Screen { last: first, rates: None, failure: None, order: Order::default() };
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let terminal = Terminal::enter(!no_color).map_err(failed)?;

@@ -44,18 +44,27 @@ pub(super) fn sample(path: &Path, with_warnings: bool) -> Result<Sample, Error> 
 pub(super) struct Sampler(Receiver<Result<Sample, Error>>);
 
 impl Sampler {
-    /// Asks at an interval, for as long as the program runs. `waker` is written to for each sample.
+    /// Asks at an interval after the first sample, for as long as the program runs. `waker` is
+    /// written to for each sample.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn start(path: &Path, interval: Duration, mut waker: UnixStream) -> Result<Sampler, Error> {
+    pub(super) fn start(
+        path: &Path,
+        interval: Duration,
+        mut waker: UnixStream,
+        first: &Sample,
+    ) -> Result<Sampler, Error> {
         let path = path.to_owned();
+        let mut warnings = first.warnings.clone();
+        let mut warned_at = first.totals.is_up.then(Instant::now);
         // One that is not taken holds up the next.
         let (sender, receiver) = sync_channel(1);
         let run = move || {
-            let mut warnings = Vec::new();
-            let mut warned_at = None::<Instant>;
+            // Rates of two looks at once would be those of a moment, and shown for the interval.
+            let mut pause = interval;
             loop {
+                thread::sleep(pause);
                 let start = Instant::now();
                 let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARNINGS);
                 let sampled = sample(&path, is_due).map(|mut sample| {
@@ -72,7 +81,7 @@ impl Sampler {
                 }
                 // What is not read there wakes all the same.
                 let _ = waker.write(&[0]);
-                thread::sleep(interval.saturating_sub(start.elapsed()));
+                pause = interval.saturating_sub(start.elapsed());
             }
         };
         let thread = thread::Builder::new().name("sitar-top".into()).spawn(run);
@@ -83,5 +92,23 @@ impl Sampler {
     /// Returns the next sample, if there is one.
     pub(super) fn next(&self) -> Option<Result<Sample, Error>> {
         self.0.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read as _};
+
+    use super::*;
+
+    #[test]
+    fn the_second_look_is_an_interval_after_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (waker, mut woken) = UnixStream::pair().unwrap();
+        woken.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let first = Sample { totals: Totals::default(), warnings: Vec::new() };
+        let path = folder.path().join("admin.sock");
+        let _sampler = Sampler::start(&path, Duration::from_secs(3600), waker, &first).unwrap();
+        assert_eq!(woken.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 }

@@ -22,7 +22,8 @@ pub(crate) struct Times {
     ended: u32,
 }
 
-/// A time, in units of 16 µs, that comes again after 19 hours.
+/// A time, in units of 16 µs of which only odd ones are there, so in steps of 33 µs. It comes again
+/// after 19 hours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Since(NonZeroU32);
 
@@ -152,7 +153,7 @@ mod tests {
         times.end_turn(at(10_020));
         assert_eq!(buckets(&shard), [("0.0025", 3), ("0.05", 1), ("0.25", 1), ("10.0", 1)]);
         let total = shard.durations.durations().total();
-        // 3 of 2 ms, 30, 120 and 10,000, each in units of 16 µs.
+        // 3 of 2 ms, 30, 120 and 10,000, each in steps of 33 µs.
         assert!(total.abs_diff(Duration::from_millis(10_156)) < Duration::from_millis(1), "{total:?}");
     }
 

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use sitar_http::Status;
 use sitar_server::{CountedMethod, Counts, Durations, Ends, HttpVersion, WorkerNumbers};
 
+use crate::handover::said;
+
 /// With more sites than this, answers are told by site and status only: all of them together have
 /// to fit into one message, whatever clients have asked.
 const DETAILED_MAX: usize = 128;
@@ -122,7 +124,7 @@ impl Numbers {
         let handshakes = value.get("handshakes")?;
         let mut sites = BTreeMap::new();
         for site in value.get("sites")?.as_array()?.iter().take(SITES_MAX) {
-            let name = site.get(0)?.as_str()?.chars().take(NAME_MAX).collect();
+            let name = said(site.get(0)?.as_str()?);
             let mut known = Site { content: site.get(1)?.as_u64()?, answers: BTreeMap::new() };
             let answers = site.get(2)?.as_array()?;
             known.answers.extend(answers.iter().filter_map(read_answer));

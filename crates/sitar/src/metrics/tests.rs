@@ -276,9 +276,11 @@ fn a_worker_that_tells_anything_is_not_believed() {
     value["sites"] = (0..5000).map(|number| json!([format!("{number}"), 0, []])).collect();
     value["sites"][0] =
         json!(["x".repeat(5000), 1, [[299, 1], [200, 1, 3, 0], [200, 1, 0, 9], ["x"], [200, 5]]]);
+    value["sites"][1][0] = json!("\u{1b}[2J\u{9b}2J\u{7f}");
     let read = Numbers::from_json(&value).unwrap();
     assert_eq!(read.counts, Numbers::of(&worker(), [8, 7, 6, 5]).counts);
     assert_eq!(read.sites.len(), 4097);
+    assert!(!read.sites.keys().any(|name| name.contains(char::is_control)), "one drives terminals");
     let site = &read.sites[&"x".repeat(4096)];
     assert_eq!(site.answers.iter().collect::<Vec<_>>(), [(&(200, None), &5)]);
     // Sums have an end.

@@ -79,21 +79,27 @@ impl Sink {
         Sink { kind, fd, buffer: Vec::new(), sent: 0, is_torn: false, closes: false }
     }
 
-    /// Writes to another descriptor from now on. Lines that wait go there.
-    pub(crate) fn replace(&mut self, other: Sink) {
+    /// Writes to another descriptor from now on. Lines that wait go there. Returns how many do not:
+    /// one whose beginning has been written.
+    pub(crate) fn replace(&mut self, other: Sink) -> u64 {
         // A line without its end is in the file where it was written.
         self.is_torn &= is_same(&self.fd, &other.fd);
         (self.kind, self.fd) = (other.kind, other.fd);
         if self.is_torn {
-            return;
+            return 0;
         }
         let is_within = self.sent.checked_sub(1).and_then(|at| self.buffer.get(at)) != Some(&b'\n');
-        if self.closes || (self.sent > 0 && is_within) {
-            // The end of a line whose beginning is elsewhere is none.
-            let rest = self.buffer.get(self.sent..).unwrap_or_default();
-            self.sent += rest.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            self.closes = false;
+        if !self.closes && (self.sent == 0 || !is_within) {
+            return 0;
         }
+        // The end of a line whose beginning is elsewhere is none.
+        let rest = self.buffer.get(self.sent..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        self.sent += end.map_or(0, |at| at + 1);
+        // What closes a torn line is none itself.
+        let lines = u64::from(end.is_some() && !self.closes);
+        self.closes = false;
+        lines
     }
 
     /// Whether there are lines that wait.

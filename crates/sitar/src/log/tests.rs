@@ -445,10 +445,27 @@ fn another_file_does_not_begin_with_the_end_of_a_line() {
     let mut sink = Sink::new(end).unwrap();
     assert!(sink.add(|out| out.extend(["x".repeat(70_000).as_bytes(), b"\nsecond\n"].concat())));
     assert_eq!(sink.flush().lines, 0);
-    sink.replace(file(&path("a")));
+    assert_eq!(sink.replace(file(&path("a"))), 1);
     assert_eq!(sink.flush().lines, 1);
     assert_eq!(std::fs::read_to_string(path("a")).unwrap(), "second\n");
     drop(reader);
+}
+
+#[test]
+fn a_line_that_another_file_cuts_off_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let (reader, end) = pipe();
+    let log = Log::start();
+    let before = log.set(1, Some(Sink::new(end).unwrap()));
+    log.queue.push(1, &"x".repeat(70_000));
+    log.queue.push(1, "/second");
+    eventually("a full pipe", || rustix::io::ioctl_fionread(&reader).unwrap() == 64 << 10);
+    let after = log.set(1, Some(file(&path)));
+    eventually("the second line", || read(&after.written) == 1);
+    assert_eq!((read(&before.written), read(&before.failed), read(&after.failed)), (0, 1, 0));
+    assert_eq!(targets(&std::fs::read_to_string(&path).unwrap()), ["/second"]);
+    log.stop();
 }
 
 #[test]

@@ -336,8 +336,9 @@ fn replace(new: NewLog, logs: &mut BTreeMap<LogId, Log>, say: &mut dyn FnMut(Lev
         (Some(log), sink) => {
             // What came before goes where it would have gone.
             log.flush(say);
-            if let Some(sink) = sink {
-                log.sink.replace(sink);
+            let cut_off = sink.map_or(0, |sink| log.sink.replace(sink));
+            if cut_off > 0 {
+                log.fail(cut_off, "it was not read", say);
             }
             (log.name, log.style, log.counts) = (name, style, counts);
         }

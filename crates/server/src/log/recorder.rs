@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sitar_http::semantics;
+use sitar_http::{Method, semantics};
 
 use super::answer::{Answer, Cut, Requested, Texts};
 use super::entry::{self, END, Ended, LONGEST};
@@ -159,6 +159,10 @@ impl Recorder {
     /// Records the answer that was noted, which has begun. If it goes on, the caller says its end.
     #[inline]
     pub(crate) fn begin(&mut self, goes_on: bool) -> OpenAnswer {
+        // Asked once for both, so that a shard that does neither pays for one question.
+        if self.ending.is_none() {
+            return OpenAnswer::default();
+        }
         let number = self.queue.as_mut().and_then(|queue| queue.begin(goes_on));
         let since = self.times.as_mut().and_then(|times| times.begin(goes_on));
         OpenAnswer { number, since }
@@ -206,6 +210,9 @@ impl Recorder {
     /// reads the clock.
     #[inline]
     pub(crate) fn end_turn(&mut self, start: Instant, end: impl FnOnce() -> Instant) {
+        if self.ending.is_none() {
+            return;
+        }
         let queue = self.queue.as_mut().filter(|queue| queue.has_any());
         let times = self.times.as_mut().filter(|times| times.has_ended());
         if queue.is_some() || times.is_some() {
@@ -266,8 +273,9 @@ impl Queue {
         let slots = self.writer.next();
         let count = match &answer.requested {
             // Nearly all of them: what such an answer cannot have is not asked for.
-            Requested::Request(request, _) if !self.trusts => {
-                entry::write_answer(slots, answer, Texts::of(request), times, None)
+            Requested::Request(request, _) if !self.trusts && request.method != Method::Unknown => {
+                let texts = Texts { token: b"", ..Texts::of(request) };
+                entry::write_answer(slots, answer, texts, times, None)
             }
             other => entry::write_other_answer(slots, answer, other.texts(), times, self.client(answer)),
         };

@@ -114,8 +114,8 @@ const BY_SECCOMP: libc::c_int = 1;
 /// Handles SIGSYS.
 ///
 /// Async-signal-safe: it reads what the kernel has put on this thread's stack, counts in atomics,
-/// and calls clock_gettime(2) and write(2) alone. It neither allocates nor locks nor panics, and
-/// keeps errno.
+/// and calls clock_gettime(2), ppoll(2) and write(2) alone. It neither allocates nor locks nor
+/// panics, and keeps errno.
 extern "C" fn on_refusal(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a handler with SA_SIGINFO a valid `siginfo_t`, 128 bytes long, of
     // which the first three fields always have a value.
@@ -160,15 +160,25 @@ fn say(call: u32) {
         None => decimal(call, &mut digits),
     };
     let text = Text::new(line(), now, name);
-    let bytes = text.bytes();
     // SAFETY: it returns the address of this thread's errno, and does nothing else.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: the address is that of an integer of this thread.
     let before = unsafe { errno.read() };
-    // SAFETY: the bytes live for the call. Without a reader there is nothing to be done.
-    let _ = unsafe { libc::write(STANDARD_ERROR, bytes.as_ptr().cast(), bytes.len()) };
+    write_if_room(STANDARD_ERROR, text.bytes());
     // SAFETY: as above. The code that was interrupted finds its errno again.
     unsafe { errno.write(before) };
+}
+
+/// Writes bytes where there is room at once: the thread that was interrupted may be a shard's, and
+/// a pipe may have no reader. Async-signal-safe.
+fn write_if_room(to: RawFd, bytes: &[u8]) {
+    let mut room = libc::pollfd { fd: to, events: libc::POLLOUT, revents: 0 };
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one `pollfd` and the time live for the call; there is no mask.
+    if unsafe { libc::ppoll(&raw mut room, 1, &raw const at_once, std::ptr::null()) } == 1 {
+        // SAFETY: the bytes live for the call. Without a reader there is nothing to be done.
+        let _ = unsafe { libc::write(to, bytes.as_ptr().cast(), bytes.len()) };
+    }
 }
 
 /// Returns the digits of a number. No formatting of std's, which may panic.
@@ -196,6 +206,24 @@ mod tests {
         assert_eq!((call_number("no_such_call"), call_name(u32::MAX)), (None, None));
         // The x32 interface's numbers are no names of this architecture.
         assert_eq!(call_name(0x4000_0000 | 59), None);
+    }
+
+    #[test]
+    fn a_full_pipe_is_not_waited_for() {
+        use std::io::Read as _;
+        use std::os::fd::AsRawFd as _;
+
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // A pipe holds 64 KiB (pipe(7)).
+            (0..64).for_each(|_| write_if_room(writer.as_raw_fd(), &[b'x'; 4096]));
+            done.send(())
+        });
+        assert_eq!(is_done.recv_timeout(std::time::Duration::from_secs(30)), Ok(()));
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        assert!(!all.is_empty() && all.len() < 64 * 4096, "{}", all.len());
     }
 
     #[test]

@@ -2,21 +2,25 @@
 //!
 //! Others may share its descriptor, so it is not made non-blocking. It is asked first whether it
 //! has room (poll(2)), and then gets no more than a pipe takes at once. An event for which there is
-//! no room is dropped and counted. Between the question and the write another process of this
-//! server may take the room; then this one waits until a reader comes.
+//! no room is dropped and counted. Between the question and the write another process may take the
+//! room; a pipe or a socket then refuses the write (`RWF_NOWAIT`), and is asked again.
 
-use std::io::IsTerminal as _;
+use std::io::{IoSlice, IsTerminal as _};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::fs::FileType;
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use rustix::stdio::stderr;
 
 use super::{Event, Level, line, look};
 
 /// An event waits this long for room, in nanoseconds. Shards say events, too.
 const WAIT: i64 = 100_000_000;
+/// Writes for one line: of a part of it, or where another process took the room.
+const TRIES: usize = 4;
 /// Device and inode of what is connected to the journal, as systemd.exec(5) tells it.
 pub(crate) const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
@@ -51,42 +55,86 @@ pub(super) fn device_and_inode(text: &str) -> Option<(u64, u64)> {
     Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
-/// Events that were dropped since one was written, in the order of threads that write.
-static DROPPED: Mutex<u64> = Mutex::new(0);
+/// What has become of the events of this process, in the order of threads that write.
+static WRITTEN: Mutex<Written> = Mutex::new(Written { dropped: 0, is_torn: false });
 
 /// Writes a line, or drops it.
 pub(super) fn write(line: &str) {
-    let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
-    // Once it was not read, it is not waited for again.
-    let wait = if *dropped > 0 { 0 } else { WAIT };
-    if !write_within(line.as_bytes(), wait) {
-        *dropped = dropped.saturating_add(1);
-        return;
-    }
-    if *dropped > 0 {
-        let sentence = format!("{} events before this one are missing: nothing read them", *dropped);
-        let event = Event::new(Level::Warning, sentence).with("dropped", *dropped);
-        if write_within(line::of(&event, look(), SystemTime::now()).as_bytes(), 0) {
-            *dropped = 0;
+    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    written.write(line, &mut |bytes, wait| put(stderr(), bytes, wait));
+}
+
+/// What has become of events.
+pub(super) struct Written {
+    /// Events that were dropped since one was written.
+    pub(super) dropped: u64,
+    /// A part of the last line was written, as on a disk that is full.
+    pub(super) is_torn: bool,
+}
+
+impl Written {
+    /// Writes a line, or drops it. `put` writes bytes within that many nanoseconds, and returns how
+    /// many of them.
+    pub(super) fn write(&mut self, line: &str, put: &mut dyn FnMut(&[u8], i64) -> usize) {
+        // Once it was not read, it is not waited for again.
+        let wait = if self.dropped > 0 { 0 } else { WAIT };
+        if !self.write_whole(line, wait, put) {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
         }
+        if self.dropped > 0 {
+            let sentence = format!("{} events before this one are missing: nothing read them", self.dropped);
+            let event = Event::new(Level::Warning, sentence).with("dropped", self.dropped);
+            if self.write_whole(&line::of(&event, look(), SystemTime::now()), 0, put) {
+                self.dropped = 0;
+            }
+        }
+    }
+
+    /// Returns whether all of the line was written.
+    fn write_whole(&mut self, line: &str, wait: i64, put: &mut dyn FnMut(&[u8], i64) -> usize) -> bool {
+        // What is left of an earlier line ends here, or this one would be its end.
+        if self.is_torn && put(b"\n", wait) == 0 {
+            return false;
+        }
+        let count = put(line.as_bytes(), wait);
+        self.is_torn = (1..line.len()).contains(&count);
+        count >= line.len()
     }
 }
 
-/// Writes bytes when there is room within that many nanoseconds. Returns whether they were.
-fn write_within(mut bytes: &[u8], wait: i64) -> bool {
-    while !bytes.is_empty() {
-        let standard_error = stderr();
-        let mut fds = [PollFd::new(&standard_error, PollFlags::OUT)];
+/// Writes bytes when there is room within that many nanoseconds. Returns how many were written.
+fn put(to: BorrowedFd<'_>, bytes: &[u8], wait: i64) -> usize {
+    let mut done = 0;
+    for _ in 0..TRIES {
+        let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) else { break };
+        let mut fds = [PollFd::new(&to, PollFlags::OUT)];
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: wait })) {
             Ok(1..) => {}
             Err(Errno::INTR) => continue,
-            Ok(0) | Err(_) => return false,
+            Ok(0) | Err(_) => break,
         }
-        match rustix::io::write(stderr(), bytes) {
-            Ok(count @ 1..) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Ok(0) | Err(_) => return false,
+        match write_now(to, rest) {
+            Ok(count @ 1..) => done += count,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Ok(0) | Err(_) => break,
         }
     }
-    true
+    done
+}
+
+/// Writes bytes, and waits for no reader where the kernel can do that. Files have none, and only
+/// they would fail for another reason.
+pub(super) fn write_now(to: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    /// What has no offset is written where it is (writev(2)).
+    const NO_OFFSET: u64 = u64::MAX;
+    let kind = rustix::fs::fstat(to).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if let Ok(FileType::Fifo | FileType::Socket) = kind {
+        match pwritev2(to, &[IoSlice::new(bytes)], NO_OFFSET, ReadWriteFlags::NOWAIT) {
+            // Pipes know it since Linux 6.5. A container may refuse the call.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {}
+            done => return done,
+        }
+    }
+    rustix::io::write(to, bytes)
 }

@@ -1,8 +1,11 @@
 use serde_json::json;
 
 use super::line::{Look, of};
-use super::stream::device_and_inode;
+use super::stream::{Written, device_and_inode, write_now};
 use super::*;
+use rustix::io::Errno;
+use std::os::fd::AsFd as _;
+use std::sync::mpsc;
 
 const LOOKS: [Look; 4] = [Look::Terminal, Look::Journal, Look::Timed, Look::Json];
 
@@ -125,4 +128,49 @@ fn the_journal_is_told_by_its_device_and_inode() {
     for other in ["", ":", "8", "8:", ":9", "8:x", "-8:9", "8:9:1"] {
         assert_eq!(device_and_inode(other), None, "{other}");
     }
+}
+
+#[test]
+fn a_line_that_was_torn_ends_before_the_next() {
+    let mut written = Written { dropped: 0, is_torn: false };
+    let (mut text, mut rooms) = (Vec::new(), [4, 3].into_iter());
+    let mut put = |bytes: &[u8], _: i64| {
+        let count = rooms.next().unwrap_or(LINE_MAX).min(bytes.len());
+        text.extend_from_slice(&bytes[..count]);
+        count
+    };
+    written.write("one\n", &mut put);
+    written.write("two, which is torn\n", &mut put);
+    written.write("three\n", &mut put);
+    let text = String::from_utf8(text).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..3], ["one", "two", "three"]);
+    assert_eq!((written.dropped, written.is_torn, lines.len()), (0, false, 4));
+    assert!(lines[3].contains("1 events before this one are missing"), "{text}");
+}
+
+#[test]
+fn a_pipe_without_room_is_not_waited_for() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let none = rustix::io::pwritev2(
+        &writer,
+        &[std::io::IoSlice::new(b"x")],
+        u64::MAX,
+        rustix::io::ReadWriteFlags::NOWAIT,
+    );
+    if none == Err(Errno::OPNOTSUPP) {
+        // Before Linux 6.5.
+        return;
+    }
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let refused = loop {
+            if let Err(errno) = write_now(writer.as_fd(), &[b'x'; LINE_MAX]) {
+                break errno;
+            }
+        };
+        done.send(refused)
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(30)), Ok(Errno::AGAIN));
+    drop(reader);
 }

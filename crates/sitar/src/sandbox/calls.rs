@@ -99,6 +99,7 @@ pub static CALLS: &[Row] = &[
     row("preadv2", "the epoll engine reads what is in memory already"),
     row("lseek", "a panic's backtrace reads the map of its process").unseen("only with RUST_BACKTRACE"),
     row("write", "standard error, wakers"),
+    row("pwritev2", "standard error that is a pipe or a socket").unseen("only where it is one of them"),
     row("writev", "the last words of libc").unseen("only when libc finds its heap broken"),
     row("close", "everything that was opened or passed"),
     only("fcntl", Only::One(1, DUPLICATES), "duplicates of descriptors, their flags"),

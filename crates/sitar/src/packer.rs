@@ -21,6 +21,7 @@ use sitar_site::{Encodings, Options, Site};
 
 use crate::channel::{Channel, Limits, Message};
 use crate::error::Error;
+use crate::events;
 use crate::handover::{User, not_understood};
 use crate::sandbox::{self, Policy, Reach};
 use crate::worker;
@@ -52,6 +53,8 @@ pub(crate) struct Job {
     pub(crate) time: Duration,
     pub(crate) user: Option<User>,
     pub(crate) policy: Policy,
+    /// The form of what it says on standard error.
+    pub(crate) events: events::Form,
 }
 
 impl Job {
@@ -69,6 +72,7 @@ impl Job {
             "seconds": self.time.as_secs(),
             "user": self.user.map(|user| [user.uid, user.gid]),
             "sandbox": match self.policy { Policy::Auto => 0, Policy::Strict => 1, Policy::Off => 2 },
+            "json_events": self.events == events::Form::Json,
         });
         (value, [self.path.as_os_str().as_bytes()])
     }
@@ -101,6 +105,7 @@ impl Job {
             user,
             policy: *[Policy::Auto, Policy::Strict, Policy::Off]
                 .get(usize::try_from(number("sandbox")?).ok()?)?,
+            events: if truth("json_events")? { events::Form::Json } else { events::Form::Text },
         })
     }
 }
@@ -155,6 +160,7 @@ pub(crate) fn run() -> Result<(), Error> {
     let broken = |error: io::Error| Error::new("the supervisor is not understood").cause(error);
     let Some(message) = channel.receive(Limits::OF_SUPERVISOR).map_err(broken)? else { return Ok(()) };
     let job = Job::read(&message).ok_or_else(|| broken(not_understood()))?;
+    events::set_form(job.events);
     let mut files = message.descriptors.into_iter();
     let (Some(root), Some(new)) = (files.next(), files.next()) else { return Err(broken(not_understood())) };
     if job.is_best {
@@ -250,6 +256,7 @@ mod tests {
             time: Duration::from_secs(60),
             user: Some(User { uid: 1, gid: 2 }),
             policy: Policy::Strict,
+            events: events::Form::Json,
         };
         let (value, blobs) = job.parts();
         let blobs = blobs.map(|blob| zeroize::Zeroizing::new(blob.to_vec())).into();

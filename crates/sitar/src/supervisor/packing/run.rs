@@ -73,6 +73,7 @@ impl Supervisor {
             time: if plan.is_best { BEST_TIME } else { FAST_TIME },
             user: live.user,
             policy: live.config.settings.sandbox,
+            events: live.config.log.events,
         };
         let files: Vec<BorrowedFd<'_>> =
             [&root, &new.file].into_iter().chain(&earlier).map(AsFd::as_fd).collect();

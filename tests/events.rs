@@ -262,6 +262,23 @@ fn a_file_has_times_and_levels_and_the_journal_has_priorities() {
 }
 
 #[test]
+fn the_error_that_ends_a_start_has_a_priority_in_the_journal() {
+    let place = Place::new();
+    place.write("sitar.toml", "[server]\nshard = 1\n[[site]]\nroot = \"site\"\nrot = 1\n");
+    let file = File::create(place.path("events")).unwrap();
+    let about = file.metadata().unwrap();
+    let mut command = place.command();
+    command.args(["serve", "--config", "sitar.toml"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino()));
+    assert_eq!(command.stdout(Stdio::null()).stderr(file).status().unwrap().code(), Some(1));
+    assert_eq!(
+        fs::read_to_string(place.path("events")).unwrap(),
+        "<3>sitar: error: sitar.toml:2:1: unknown key 'shard' in [server]; did you mean 'shards'?\n\
+         <3>sitar: error: sitar.toml:5:1: unknown key 'rot' in [[site]]; did you mean 'root'?\n"
+    );
+}
+
+#[test]
 fn workers_know_the_journal() {
     let place = Place::new();
     place.write(

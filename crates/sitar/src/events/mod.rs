@@ -170,10 +170,11 @@ pub(crate) fn error(sentence: impl Display) {
     Event::new(Level::Error, sentence).say();
 }
 
-/// Prints the error that ends a start: in text as every command does, in JSON an event for each
-/// failure.
+/// Prints the error that ends a start: an event for each failure in JSON and in the journal, which
+/// has priorities; otherwise as every command does.
 pub fn end_with(failed: &Error) {
-    if form() == Form::Text {
+    let is_in_journal = BEGUN.get().is_some() && look() == Look::Journal;
+    if form() == Form::Text && !is_in_journal {
         failed.print();
         return;
     }

@@ -2,8 +2,8 @@
 
 use crate::common::client::socket;
 use crate::common::said::Said;
-use crate::common::site::write;
-use crate::common::{Finished, children, eventually, run_with, signal, sitar};
+use crate::common::site::{pattern, write};
+use crate::common::{Finished, children, eventually, have, run_with, signal, sitar, skip};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -406,4 +406,19 @@ fn a_reader_that_does_not_read_stops_nothing() {
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(events.iter().any(|event| event["dropped"].as_u64() >= Some(1)), "{text}");
     assert!(events.iter().any(|event| event["msg"] == "stopped"), "{text}");
+}
+
+#[test]
+fn a_terminal_that_is_stopped_holds_up_no_stop() {
+    if !have(&["python3"]) {
+        return skip("python3 is not there");
+    }
+    let place = Place::new();
+    // More than sockets hold.
+    place.write("site/large.bin", pattern(16 << 20));
+    let command = place.command();
+    let mut python = Command::new("python3");
+    python.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    python.arg("-c").arg(include_str!("events/stopped_terminal.py")).arg(command.get_program());
+    assert_eq!(run_with(python.arg(place.path("site")), b"").ok().text(), "ended\n");
 }

@@ -30,7 +30,7 @@ use sitar_io::refused;
 
 use self::line::Look;
 
-pub(crate) use self::stream::JOURNAL_STREAM;
+pub(crate) use self::stream::{JOURNAL_STREAM, show};
 use crate::error::Error;
 use crate::settings::values::Word;
 

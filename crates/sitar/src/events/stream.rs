@@ -64,6 +64,11 @@ pub(super) fn write(line: &str) {
     written.write(line, &mut |bytes, wait| put(stderr(), bytes, wait));
 }
 
+/// Shows a text that is no event on a terminal, if that has room: one may be stopped (Ctrl-S).
+pub(crate) fn show(text: &str) {
+    put(stderr(), text.as_bytes(), 0);
+}
+
 /// What has become of events.
 pub(super) struct Written {
     /// Events that were dropped since one was written.

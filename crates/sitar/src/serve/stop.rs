@@ -1,6 +1,5 @@
 //! Messages while a stop waits for answers that are under way.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -87,8 +86,7 @@ impl Teller {
     /// Says what [`step`](Teller::step) has returned.
     fn say(&self, text: &str) {
         if self.is_terminal {
-            // Without a reader the stop goes on all the same.
-            let _ = io::stderr().write_all(text.as_bytes());
+            events::show(text);
         } else {
             events::info(text);
         }
@@ -97,7 +95,7 @@ impl Teller {
     /// Says the last word.
     fn end(&self, elapsed: Duration, answering: usize) {
         if self.is_terminal && self.last_line.is_some() {
-            let _ = io::stderr().write_all(b"\n");
+            events::show("\n");
         }
         cut_off(elapsed, answering).iter().for_each(events::warning);
     }

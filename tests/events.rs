@@ -8,12 +8,12 @@ use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A folder with a site, and a server of it.
@@ -122,6 +122,13 @@ fn send(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Returns the address of the report on standard output.
+fn reported(child: &mut Child) -> SocketAddr {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut addresses = lines.filter_map(|line| Some(line.unwrap().strip_prefix("  listens  ")?.to_owned()));
+    addresses.next().unwrap().parse().unwrap()
+}
+
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 #[test]
@@ -228,15 +235,14 @@ fn is_timed(line: &str, level: &str) -> bool {
 fn a_file_has_times_and_levels_and_the_journal_has_priorities() {
     let place = Place::new();
     place.write("site/_redirects", "/a /b 301\n");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let told = |stream: &dyn Fn(&File) -> String| {
         let file = File::create(place.path("events")).unwrap();
         let mut command = place.command();
-        command.args(["serve", "site", "--tls", "off", "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["serve", "site", "--tls", "off", "--listen", "127.0.0.1:0"]);
         command.env("JOURNAL_STREAM", stream(&file)).env("SITAR_NONSENSE", "1");
-        let mut child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
         let text = || fs::read_to_string(place.path("events")).unwrap();
-        eventually("an answer", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert!(send(reported(&mut child), GET).starts_with("HTTP/1.1 200 "));
         signal(child.id(), Signal::HUP);
         eventually("the change", || text().contains("the site was read again: 1 file now ("));
         signal(child.id(), Signal::TERM);
@@ -337,7 +343,7 @@ fn the_error_that_ends_a_start_is_json_as_well() {
 
 #[test]
 fn connections_that_are_refused_are_told_of_once_a_minute_and_counted() {
-    let place = Place::new();
+    let (place, since) = (Place::new(), Instant::now());
     let mut command = place.command();
     command.args(["serve", "site", "--shards", "2", "--log-events", "json", "--listen", "127.0.0.1:0"]);
     let mut server = Running::start(&mut command);
@@ -367,7 +373,10 @@ fn connections_that_are_refused_are_told_of_once_a_minute_and_counted() {
     }
     assert!(server.stop().success());
     let events = server.events();
-    assert_eq!(events.iter().filter(|event| event["kind"].is_string()).count(), 2, "{events:?}");
+    // On a busy machine, it may have lasted longer than a minute.
+    let most = 2 + 2 * usize::try_from(since.elapsed().as_secs() / 60).unwrap();
+    let count = events.iter().filter(|event| event["kind"].is_string()).count();
+    assert!((2..=most).contains(&count), "{events:?}");
     assert_eq!(server.event("stopped")["peer_faults"], 201);
 }
 
@@ -381,21 +390,17 @@ fn a_reader_that_does_not_read_stops_nothing() {
         filled += count;
     }
     rustix::io::ioctl_fionbio(&standard_error, false).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut command = place.command();
-    command.args(["serve", "site", "--tls", "off", "--log-events", "json", "--listen"]);
-    let mut child =
-        command.arg(address.to_string()).stdout(Stdio::null()).stderr(standard_error).spawn().unwrap();
+    command.args(["serve", "site", "--tls", "off", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(standard_error).spawn().unwrap();
     drop(command);
     let pid = child.id();
-    eventually("the port to answer", || TcpStream::connect(address).is_ok());
+    // The report comes after the first event, which was dropped.
+    let address = reported(&mut child);
     for _ in 0..10 {
         signal(pid, Signal::USR1);
         assert!(send(address, GET).starts_with("HTTP/1.1 200 "));
     }
-    // An event waits for a moment.
-    std::thread::sleep(Duration::from_secs(1));
     // What was missed is told of when there is a reader again.
     let mut filling = vec![0; filled];
     unread.read_exact(&mut filling).unwrap();
@@ -403,9 +408,9 @@ fn a_reader_that_does_not_read_stops_nothing() {
     assert!(child.wait().unwrap().success());
     let mut text = String::new();
     unread.read_to_string(&mut text).unwrap();
-    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(events.iter().any(|event| event["dropped"].as_u64() >= Some(1)), "{text}");
-    assert!(events.iter().any(|event| event["msg"] == "stopped"), "{text}");
+    assert!(text.contains(" info sitar: stopped; accepted "), "{text}");
+    assert!(text.contains(" events before this one are missing: nothing read them\n"), "{text}");
+    assert!(text.lines().all(|line| is_timed(line, "info") || is_timed(line, "warning")), "{text}");
 }
 
 #[test]

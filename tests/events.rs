@@ -409,7 +409,7 @@ fn a_reader_that_does_not_read_stops_nothing() {
     let mut text = String::new();
     unread.read_to_string(&mut text).unwrap();
     assert!(text.contains(" info sitar: stopped; accepted "), "{text}");
-    assert!(text.contains(" events before this one are missing: nothing read them\n"), "{text}");
+    assert!(text.contains(" events before this one are missing: "), "{text}");
     assert!(text.lines().all(|line| is_timed(line, "info") || is_timed(line, "warning")), "{text}");
 }
 

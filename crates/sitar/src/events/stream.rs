@@ -88,7 +88,7 @@ impl Written {
             return;
         }
         if self.dropped > 0 {
-            let sentence = format!("{} events before this one are missing: nothing read them", self.dropped);
+            let sentence = format!("events before this one are missing: {}", self.dropped);
             let event = Event::new(Level::Warning, sentence).with("dropped", self.dropped);
             if self.write_whole(&line::of(&event, look(), SystemTime::now()), 0, put) {
                 self.dropped = 0;

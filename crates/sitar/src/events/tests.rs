@@ -146,7 +146,7 @@ fn a_line_that_was_torn_ends_before_the_next() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..3], ["one", "two", "three"]);
     assert_eq!((written.dropped, written.is_torn, lines.len()), (0, false, 4));
-    assert!(lines[3].contains("1 events before this one are missing"), "{text}");
+    assert!(lines[3].contains("events before this one are missing: 1"), "{text}");
 }
 
 #[test]

@@ -235,6 +235,8 @@ impl<S: Source> Writing<S> {
                 self.rest();
             }
         }
+        // Where the time is over, what was counted last is said, too.
+        self.flush();
         for log in self.logs.values_mut() {
             log.end(&mut self.say);
         }

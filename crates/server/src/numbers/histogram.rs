@@ -54,7 +54,7 @@ impl Histogram {
     }
 }
 
-/// What a [`Histogram`] has, or several have.
+/// Durations by size: those of one shard, or of several.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Durations {
     buckets: [u64; BUCKETS],

@@ -240,7 +240,7 @@ fn fill(name: &str) {
     assert!(is_served());
     server.terminate();
     assert!(server.wait().success());
-    eventually("the last line", || server.said().contains("\nsitar: stopped; "));
+    eventually("the last line", || server.said().contains(" sitar: stopped; "));
     let closed = counted(&server.said(), "no room");
 
     println!(
@@ -352,7 +352,7 @@ fn memory(server: &Server, name: &str) -> u64 {
 
 /// Returns a counter of the last line; those that are zero are left out.
 fn counted(said: &str, name: &str) -> u64 {
-    let (_, line) = said.rsplit_once("\nsitar: stopped; ").unwrap();
+    let (_, line) = said.rsplit_once(" sitar: stopped; ").unwrap();
     let counter =
         line.trim_end().split(", ").find_map(|counter| counter.strip_prefix(name)?.strip_prefix(' '));
     counter.map_or(0, |count| count.parse().unwrap())

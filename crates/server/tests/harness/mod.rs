@@ -117,7 +117,15 @@ fn example(directory: &Path) {
 }
 
 pub fn body(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i % 251) as u8).collect()
+    repeated(&(0..251).collect::<Vec<u8>>(), len)
+}
+
+/// Bytes that repeat. They are copied: to compute each is what most of the tests' time would be
+/// taken by.
+pub fn repeated(period: &[u8], len: usize) -> Vec<u8> {
+    let mut bytes = period.repeat(len.div_ceil(period.len()));
+    bytes.truncate(len);
+    bytes
 }
 
 fn own(tls: bool) -> Own {

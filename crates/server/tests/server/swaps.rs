@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Engine, Server, Tls, answer, get, small};
+use crate::harness::{Engine, Server, Tls, answer, get, repeated, small};
 use sitar_server::{BodyMemory, ChangeError, Host, HostContent, Hosts, Limits, Pem, StartError, TlsSpec};
 use sitar_site::{Options, Site};
 
@@ -40,7 +40,7 @@ fn budget() -> BodyMemory {
 /// The content of a file in one of the sites: no byte is equal to that of another site at the same
 /// place.
 fn body(site: usize, len: usize) -> Vec<u8> {
-    (0..len).map(|i| ((i % 61) as u8) << 2 | site as u8).collect()
+    repeated(&(0..61).map(|i| i << 2 | site as u8).collect::<Vec<u8>>(), len)
 }
 
 fn make(root: &Path, site: usize) {

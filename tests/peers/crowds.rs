@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Connections of each kind, and places in the server's table. `SITAR_SAMPLE=4` divides both.
+/// Connections of each kind, and places in the server's table. `SITAR_SAMPLE=8` divides both.
 const CROWD: usize = 8000;
 const TABLE: usize = 8192;
 /// Ports of half handshakes, below those that the kernel chooses.

@@ -150,12 +150,10 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     if report.counts().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Simulations have thousands of seeds and take all cores for them: one in four is run here, and
+/// Simulations have thousands of seeds and take all cores for them: one in eight is run here, and
 /// all of them by `cargo xtask full`. So are thousands of connections and files, and hundreds of
-/// reloads.
-const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "4");
-/// That of the tests of the whole program, also in the lab, where what is emulated takes its time.
-const SAMPLE_OF_PROGRAM: &str = "8";
+/// reloads, also in the lab, where what is emulated takes its time.
+const SAMPLE: (&str, &str) = ("SITAR_SAMPLE", "8");
 /// Seconds for the mutations of each fuzz target's corpus, which go on for as long as is asked for.
 /// `cargo test` takes five.
 const FUZZ: (&str, &str) = ("SITAR_FUZZ_SECONDS", "1");
@@ -228,7 +226,7 @@ fn lab(root: &Path, series: &str, program: &Path) -> Tests {
         Ok(kernel) => kernel,
         Err(error) => return skipped(error.to_string()),
     };
-    let size = vm::Size { sample: Some(SAMPLE_OF_PROGRAM), ..vm::Size::default() };
+    let size = vm::Size { sample: Some(SAMPLE.1), ..vm::Size::default() };
     let boot = || {
         println!("\n$ cargo xtask vm {series} --suite lab");
         match vm::lab(root, series, &kernel, program, vm::LAB, size, &[]) {
@@ -291,7 +289,7 @@ fn with_skips(folder: &Path, step: &str, run: impl FnOnce((&str, &OsStr)) -> Tes
 fn test_from_outside(root: &Path, programs: Vec<Program>, built: bool) -> Tests {
     let program = program::release(root);
     with_skips(&target(root), "program", |skips| {
-        let sample = (SAMPLE.0, SAMPLE_OF_PROGRAM.as_ref());
+        let sample = (SAMPLE.0, SAMPLE.1.as_ref());
         let mut environment = vec![skips, sample, (FUZZ.0, FUZZ.1.as_ref())];
         if built {
             environment.push((program::VARIABLE, program.as_os_str()));

@@ -173,7 +173,8 @@ fn without_faults_everything_is_answered() {
 /// destroy it.
 #[test]
 fn what_a_kernel_has_sealed_is_never_cut_off() {
-    let sum = run_all(seeds() / 20, Weather::Narrow);
+    // Of so few that a sample has, not enough would come to what is looked for.
+    let sum = run_all((seeds() / 20).max(25), Weather::Narrow);
     assert_eq!((sum.lost, sum.last_lost, sum.cut), (0, None, 0));
     assert!(sum.kernel_sealed > 50 && sum.ended > 20, "{sum:?}");
 }

@@ -1,7 +1,7 @@
 //! Thousands of seeds: an awkward program on the simulated engine, checked to the last byte, slot
 //! and descriptor.
 //!
-//! `SITAR_SEEDS=100000` runs that number of seeds, `SITAR_SAMPLE=4` a quarter of them;
+//! `SITAR_SEEDS=100000` runs that number of seeds, `SITAR_SAMPLE=8` an eighth of them;
 //! `SITAR_SEED=n` runs one and prints its trace.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

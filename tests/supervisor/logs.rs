@@ -46,22 +46,27 @@ fn a_file_that_is_renamed_during_an_upgrade_is_there_again() {
         let (before, old) = (service.place.processes(), service.supervisor());
         let is_renamed = std::thread::scope(|scope| {
             let upgrade = scope.spawn(|| service.run(&["upgrade"]).ok());
-            let mut worker = None;
-            while worker.is_none() && !upgrade.is_finished() {
-                let new = service.place.processes().into_iter().filter(|pid| !before.contains(pid));
-                worker = new.flat_map(children).next();
-            }
-            // The successor serves when its worker does, and goes on when this one says so.
             let tell = |signal| kill_process(Pid::from_raw(old.cast_signed()).unwrap(), signal).is_ok();
-            let is_early = tell(Signal::STOP) && worker.is_some_and(|worker| !has_log(worker));
-            // Never, where something is still to come from the one that has been stopped.
-            let until = Instant::now() + Duration::from_secs(1);
-            while is_early && !worker.is_some_and(has_log) && Instant::now() < until {
+            let (mut worker, mut is_renamed) = (None, false);
+            // The successor serves when its worker does, and goes on when this one says so. So it
+            // runs for moments only, and stands still for longer ones: in one of them, most likely,
+            // the worker gets the log.
+            while !upgrade.is_finished() && tell(Signal::CONT) {
                 std::thread::sleep(Duration::from_millis(1));
-            }
-            let is_renamed = is_early && worker.is_some_and(has_log);
-            if is_renamed {
-                fs::rename(&log, service.place.path("b.log")).unwrap();
+                let new = || service.place.processes().into_iter().filter(|pid| !before.contains(pid));
+                worker = worker.or_else(|| new().flat_map(children).next());
+                if !tell(Signal::STOP) || worker.is_some_and(has_log) {
+                    break;
+                }
+                let until = Instant::now() + Duration::from_millis(20);
+                while worker.is_some() && !worker.is_some_and(has_log) && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                if worker.is_some_and(has_log) {
+                    fs::rename(&log, service.place.path("b.log")).unwrap();
+                    is_renamed = true;
+                    break;
+                }
             }
             tell(Signal::CONT);
             upgrade.join().unwrap();

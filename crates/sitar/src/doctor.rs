@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::error::Error;
+use crate::error::{Error, wants_color};
 use crate::output;
 
 mod facts;
@@ -69,11 +69,10 @@ pub fn run(arguments: &cli::Doctor) -> Result<ExitCode, Error> {
     let facts = facts::gather(arguments.connections, arguments.shards);
     let findings = findings::all(&facts);
     let stdout = io::stdout();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let text = if arguments.json {
         print::json(&facts.kernel, &findings)
     } else {
-        print::text(&findings, stdout.is_terminal() && !no_color)
+        print::text(&findings, stdout.is_terminal() && wants_color())
     };
     output::print(&text)?;
     let fine = findings.iter().all(|finding| finding.verdict == Verdict::Fine);

@@ -102,8 +102,7 @@ impl Error {
     /// unset or empty.
     pub fn print(&self) {
         let stderr = std::io::stderr();
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let color = stderr.is_terminal() && !no_color;
+        let color = stderr.is_terminal() && wants_color();
         // With standard error closed, there is no reader left.
         let _ = stderr.lock().write_all(self.render(color).as_bytes());
     }
@@ -116,6 +115,11 @@ impl Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Whether a terminal gets colors: `NO_COLOR` is unset or empty (no-color.org).
+pub(crate) fn wants_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
 
 /// Prints a sentence on standard error that is no reason to end.
 pub fn warn(sentence: &str) {

@@ -23,7 +23,7 @@ use self::rates::{History, Rates};
 use self::sampler::{Sample, Sampler};
 use self::terminal::Terminal;
 use crate::cli;
-use crate::error::Error;
+use crate::error::{Error, wants_color};
 use crate::{admin, output};
 
 /// The screen of a program that has none.
@@ -114,8 +114,7 @@ fn live(arguments: &cli::Top, path: &Path, first: Sample) -> Result<ExitCode, Er
     history.take(&first.totals);
     let sampler = Sampler::start(path, arguments.interval, ears.waker().map_err(failed)?, &first)?;
     let mut screen = Screen { last: first, rates: None, failure: None, order: Order::default() };
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let terminal = Terminal::enter(!no_color).map_err(failed)?;
+    let terminal = Terminal::enter(wants_color()).map_err(failed)?;
     let mut has_keys = terminal.has_keys();
     let mut heard_at = Instant::now();
     loop {

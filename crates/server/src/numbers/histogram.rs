@@ -78,6 +78,11 @@ impl Durations {
         (self.buckets, self.nanoseconds)
     }
 
+    /// Returns the bounds of the buckets; the last one has none.
+    pub fn bounds() -> impl Iterator<Item = Duration> {
+        BOUNDS.iter().map(|(bound, _)| Duration::from_nanos(*bound))
+    }
+
     /// Returns each bound in seconds, as text, with the number of durations up to it. The last
     /// bound is `+Inf`, with all.
     pub fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> {

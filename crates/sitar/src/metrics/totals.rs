@@ -88,14 +88,10 @@ impl Facts {
 }
 
 fn histogram(durations: &Durations) -> Histogram {
-    // The last one has no bound.
-    let bounds = durations.buckets().filter_map(|(seconds, _)| {
-        let bound = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
-        u64::try_from(bound.as_micros()).ok()
-    });
+    let microseconds = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let (counts, _) = durations.parts();
-    let sum = u64::try_from(durations.total().as_micros()).unwrap_or(u64::MAX);
-    Histogram { bounds: bounds.collect(), counts: counts.to_vec(), sum }
+    let bounds = Durations::bounds().map(microseconds).collect();
+    Histogram { bounds, counts: counts.to_vec(), sum: microseconds(durations.total()) }
 }
 
 fn by_name<'n>(counts: impl IntoIterator<Item = (&'n str, u64)>) -> CountsByName {

@@ -401,7 +401,7 @@ fn a_reader_that_does_not_read_stops_nothing() {
         signal(pid, Signal::USR1);
         assert!(send(address, GET).starts_with("HTTP/1.1 200 "));
     }
-    // What was missed is told of when there is a reader again.
+    // The number of those that were missed comes when there is a reader again.
     let mut filling = vec![0; filled];
     unread.read_exact(&mut filling).unwrap();
     signal(pid, Signal::TERM);

@@ -109,7 +109,7 @@ impl RequestLabels {
 }
 
 impl ShardNumbers {
-    /// Numbers of which a thread is told when a connection is refused.
+    /// Numbers for a thread that is called when a connection is refused.
     pub(crate) fn calling(refusals: &Arc<Wake>) -> ShardNumbers {
         ShardNumbers { refusals: Arc::clone(refusals), ..ShardNumbers::default() }
     }

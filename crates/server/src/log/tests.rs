@@ -311,7 +311,7 @@ fn answers_that_are_too_many_to_follow_are_recorded_at_once() {
     let _ = recorder.begin(false);
     recorder.end_turn(epoch, || epoch);
     assert_eq!(read(&mut records), ["/short 0 ms 7 whole"]);
-    // Of those that are kept the ends are told.
+    // Of those that are kept the ends have records.
     let kept = open.len();
     for answer in open {
         recorder.end(answer, 0, None);

@@ -11,10 +11,10 @@ use super::{Event, Level};
 
 /// At most one event of a kind in this time.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Those that come in a moment are told of together.
+/// Those that come in a moment are one event.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// The kinds, in the order in which they are told of.
+/// The kinds, in the order of their events.
 const KINDS: usize = Refusal::ALL.len();
 
 /// Starts the thread that tells of connections that a worker refuses (`sitar-events`). It ends with

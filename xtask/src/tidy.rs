@@ -287,6 +287,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sitar-io", &[]),
     ("sitar-tls", &[]),
     ("sitar-http", &[]),
+    ("sitar-acme", &["sitar-tls"]),
     ("sitar-brotli", &[]),
     ("sitar-html", &[]),
     ("sitar-site", &["sitar-io", "sitar-http"]),
@@ -303,6 +304,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sitar-publish",
             "sitar-server",
             "sitar-engines",
+            "sitar-acme",
         ],
     ),
     // The floor of the bench seals as sitar does; what is counted of an answer is what a shard

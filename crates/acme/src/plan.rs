@@ -1,0 +1,110 @@
+//! What is wanted: authorities and certificates, as plain values.
+
+use zeroize::Zeroizing;
+
+use crate::identifier::Identifier;
+
+/// Everything that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The authorities, in the order in which they are asked: the next one when one has failed
+    /// several times.
+    pub authorities: Vec<Authority>,
+    /// The certificates. No two have the same [`name`](Wanted::name).
+    pub certificates: Vec<Wanted>,
+}
+
+/// An authority, and the account with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// The URL of its directory (RFC 8555 §7.1.1): `https://`.
+    pub directory: String,
+    /// Certificates in PEM that certify its own server, in the place of the system's.
+    pub roots: Option<Vec<u8>>,
+    /// The operator agrees to its terms of service.
+    pub agrees: bool,
+    /// Where it may write to: `mailto:` URLs.
+    pub contact: Vec<String>,
+    /// What binds the account to one that the operator has there already (RFC 8555 §7.3.4).
+    pub eab: Option<Eab>,
+}
+
+/// An external account binding.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Eab {
+    /// The identifier of the key.
+    pub kid: String,
+    /// The key of HMAC-SHA-256.
+    pub key: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Eab {
+    // By hand, so that no key can end up in a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Eab").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// A certificate that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names and addresses, each once; never empty.
+    pub identifiers: Vec<Identifier>,
+    /// The type of its key.
+    pub key: KeyType,
+    /// The profile that it is ordered under (draft-ietf-acme-profiles); `None`: the authority's
+    /// default.
+    pub profile: Option<String>,
+    /// Of several chains the one that has a certificate whose issuer bears this common name
+    /// (RFC 8555 §7.4.2).
+    pub preferred_chain: Option<String>,
+    /// The challenges that can work, in order of preference.
+    pub challenges: Vec<ChallengeKind>,
+}
+
+/// The type of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// ECDSA on P-256.
+    P256,
+    /// RSA with 2048 bits.
+    Rsa2048,
+}
+
+/// A kind of challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChallengeKind {
+    /// A certificate in a handshake (RFC 8737).
+    TlsAlpn01,
+    /// A file over plain HTTP (RFC 8555 §8.3).
+    Http01,
+    /// A record in the DNS (RFC 8555 §8.4).
+    Dns01,
+}
+
+impl ChallengeKind {
+    /// Returns its name in the registry of ACME.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ChallengeKind::TlsAlpn01 => "tls-alpn-01",
+            ChallengeKind::Http01 => "http-01",
+            ChallengeKind::Dns01 => "dns-01",
+        }
+    }
+}
+
+impl Wanted {
+    /// Returns what the certificate is called on disk and in commands: its first identifier, with
+    /// `_` for `*` and for the colons of an address, and `_rsa` behind it where the key is RSA. No
+    /// identifier has a `_` by itself.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let first = self.identifiers.first().map(ToString::to_string).unwrap_or_default();
+        let first = first.replace(['*', ':'], "_");
+        match self.key {
+            KeyType::P256 => first,
+            KeyType::Rsa2048 => format!("{first}_rsa"),
+        }
+    }
+}

@@ -1,14 +1,13 @@
 //! Certificates of clients: which hosts ask for one, and what has to certify it.
 //!
 //! rustls takes one configuration for a connection, and the host is known only from the
-//! ClientHello. So where some host asks for certificates, the first message is read twice: here,
-//! for the name in it, and by the connection that is then made for that host.
+//! ClientHello, so that is read beforehand where some host asks for certificates (`chooser.rs`).
 
 use super::identity::{self, IdentityError};
 use super::provider;
 use aws_lc_rs::digest::{Context, SHA256};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::{Error, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::collections::HashMap;
@@ -139,7 +138,7 @@ impl ByHost {
 
     /// Finds the configuration for the name that a client asks for, in the way in which the host of
     /// a request is found.
-    fn get(&self, name: Option<&str>) -> Option<&Guarded> {
+    pub(super) fn get(&self, name: Option<&str>) -> Option<&Guarded> {
         let name = name.map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase());
         let exact = |name: &String| self.exact.get(name).copied();
         let by_wildcard = |name: &String| self.wildcard.get(name.split_once('.')?.1).copied();
@@ -176,54 +175,5 @@ impl ByHost {
             }
         }
         next
-    }
-}
-
-/// Reads the beginning of a connection for the host in it.
-pub(super) struct Chooser {
-    by_host: Arc<ByHost>,
-    acceptor: Acceptor,
-}
-
-/// The configuration of a connection.
-pub(super) enum Choice {
-    /// Its first message is not whole.
-    More,
-    /// That of the server.
-    Server,
-    Guarded(Guarded),
-}
-
-impl Chooser {
-    pub(super) fn new(by_host: Arc<ByHost>) -> Chooser {
-        Chooser { by_host, acceptor: Acceptor::default() }
-    }
-
-    /// Takes bytes that the peer has sent. What is no ClientHello is for the server's configuration
-    /// to refuse, which takes the same bytes.
-    pub(super) fn look(&mut self, mut bytes: &[u8]) -> Choice {
-        loop {
-            // It takes a piece at a time, and asks for it to be worked on.
-            let is_taken = match self.acceptor.read_tls(&mut bytes) {
-                Ok(0) => bytes.is_empty(),
-                Ok(_) => true,
-                Err(_) => false,
-            };
-            if !is_taken {
-                return Choice::Server;
-            }
-            match self.acceptor.accept() {
-                Ok(Some(accepted)) => {
-                    let hello = accepted.client_hello();
-                    return self
-                        .by_host
-                        .get(hello.server_name())
-                        .map_or(Choice::Server, |guarded| Choice::Guarded(guarded.clone()));
-                }
-                Ok(None) if bytes.is_empty() => return Choice::More,
-                Ok(None) => {}
-                Err(_) => return Choice::Server,
-            }
-        }
     }
 }

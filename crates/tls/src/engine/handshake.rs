@@ -1,6 +1,7 @@
 //! The handshake: rustls negotiates, one record at a time, until our record layer can take over.
 
-use super::clients::{Choice, Chooser, ClientCa};
+use super::chooser::{Choice, Chooser};
+use super::clients::ClientCa;
 use super::config::Config;
 use super::encode::encode;
 use super::error::{Cause, HandshakeError, Reason};

@@ -4,6 +4,7 @@
 //! Its next release may change three things of rustls 0.23 that are used here: the unbuffered
 //! connection, the hand-over of its secrets, and an error that it answers by unexpected_message.
 
+mod chooser;
 mod clients;
 mod config;
 mod encode;

@@ -5,8 +5,8 @@ use super::clients::ClientCa;
 use super::config::Config;
 use super::encode::encode;
 use super::error::{Cause, HandshakeError, Reason};
+use super::established::Established;
 use super::first_bytes::{FirstBytes, first_bytes};
-use super::identity::CertificateNames;
 use super::keys::{Caught, start};
 use crate::alert::Alert;
 use crate::fault::PeerFault;
@@ -375,36 +375,6 @@ pub enum HandshakeStep {
     Done(Box<Established>),
     /// It is over; `out` holds the alert, if one can be sent.
     Failed(HandshakeError),
-}
-
-/// A connection that has been negotiated.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Established {
-    /// The record layer.
-    pub records: Records,
-    /// The protocol agreed on by ALPN, if the client offered any.
-    pub alpn: Option<Vec<u8>>,
-    /// The host name that the client asked for (RFC 6066 §3), if any: a DNS name in lower case of
-    /// at most 253 bytes. Of two ClientHello messages the first counts.
-    pub server_name: Option<Box<str>>,
-    /// The names in the certificate that this server presents for that host. Where the connection
-    /// was resumed, the client has seen it on an earlier one.
-    pub names: Option<Arc<CertificateNames>>,
-    /// What has certified the client, now or on the connection whose ticket was used; `None`: it
-    /// was not asked for a certificate.
-    pub client_ca: Option<ClientCa>,
-    /// Whether a ticket of an earlier connection was used.
-    pub resumed: bool,
-    /// The version agreed on.
-    pub version: Version,
-    /// The cipher suite by its IANA number (RFC 8446 §B.4).
-    pub suite: u16,
-    /// The key exchange by its IANA name; `None` when resumed in TLS 1.2, which has none.
-    pub key_exchange: Option<&'static str>,
-    /// Bytes behind the peer's handshake, still encrypted: the record layer must be given them
-    /// first.
-    pub rest: Vec<u8>,
 }
 
 enum Progress {

@@ -9,6 +9,7 @@ mod clients;
 mod config;
 mod encode;
 mod error;
+mod established;
 mod first_bytes;
 mod handshake;
 mod identity;
@@ -18,7 +19,8 @@ mod strict;
 pub use clients::{ClientCa, HostClients};
 pub use config::{Config, ConfigError, Identities};
 pub use error::{HandshakeError, Reason};
-pub use handshake::{Established, Handshake, HandshakeStep};
+pub use established::Established;
+pub use handshake::{Handshake, HandshakeStep};
 pub use identity::{CertificateNames, FileContent, FileKind, Flaw, Identity, IdentityError};
 #[cfg(test)]
 pub(crate) use keys::start;

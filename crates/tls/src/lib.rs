@@ -29,8 +29,8 @@ mod stack;
 
 pub use alert::Alert;
 pub use engine::{
-    CertificateNames, ClientCa, Config, ConfigError, Established, FileContent, FileKind, Flaw, Handshake,
-    HandshakeError, HandshakeStep, HostClients, Identities, Identity, IdentityError, Reason,
+    CertificateNames, Challenges, ClientCa, Config, ConfigError, Established, FileContent, FileKind, Flaw,
+    Handshake, HandshakeError, HandshakeStep, HostClients, Identities, Identity, IdentityError, Reason,
 };
 pub use fault::{Fault, PeerFault};
 pub use record::{

@@ -4,14 +4,25 @@
 //! choice depends on the ClientHello, that is read twice: here, and by the connection that is then
 //! made.
 
+use super::challenges::Challenges;
 use super::clients::{ByHost, Guarded};
-use rustls::server::Acceptor;
+use rustls::ServerConfig;
+use rustls::server::{Acceptor, ClientHello};
 use std::sync::Arc;
 
-/// Reads the beginning of a connection for the host in it.
+/// Reads the beginning of a connection for what its client asks for.
 pub(super) struct Chooser {
-    by_host: Arc<ByHost>,
+    choices: Choices,
     acceptor: Acceptor,
+}
+
+/// The configurations besides that of the server. At least one of both is there.
+#[derive(Clone, Default)]
+pub(super) struct Choices {
+    /// Those of hosts whose clients need a certificate.
+    pub(super) guarded: Option<Arc<ByHost>>,
+    /// Those of pending challenges. They come first: an authority has no certificate to show.
+    pub(super) challenges: Option<Arc<Challenges>>,
 }
 
 /// The configuration of a connection.
@@ -20,12 +31,17 @@ pub(super) enum Choice {
     More,
     /// That of the server.
     Server,
+    /// That of a host whose clients need a certificate.
     Guarded(Guarded),
+    /// That of a challenge.
+    Challenge(Arc<ServerConfig>),
 }
 
 impl Chooser {
-    pub(super) fn new(by_host: Arc<ByHost>) -> Chooser {
-        Chooser { by_host, acceptor: Acceptor::default() }
+    /// Returns what chooses; `None`: there is no choice.
+    pub(super) fn new(choices: &Choices) -> Option<Chooser> {
+        let is_needed = choices.guarded.is_some() || choices.challenges.is_some();
+        is_needed.then(|| Chooser { choices: choices.clone(), acceptor: Acceptor::default() })
     }
 
     /// Takes bytes that the peer has sent. What is no ClientHello is for the server's configuration
@@ -43,16 +59,22 @@ impl Chooser {
             }
             match self.acceptor.accept() {
                 Ok(Some(accepted)) => {
-                    let hello = accepted.client_hello();
-                    return self
-                        .by_host
-                        .get(hello.server_name())
-                        .map_or(Choice::Server, |guarded| Choice::Guarded(guarded.clone()));
+                    return self.choices.choose(&accepted.client_hello());
                 }
                 Ok(None) if bytes.is_empty() => return Choice::More,
                 Ok(None) => {}
                 Err(_) => return Choice::Server,
             }
         }
+    }
+}
+
+impl Choices {
+    fn choose(&self, hello: &ClientHello<'_>) -> Choice {
+        if let Some(server) = self.challenges.as_ref().and_then(|challenges| challenges.get(hello)) {
+            return Choice::Challenge(Arc::clone(server));
+        }
+        let guarded = self.guarded.as_ref().and_then(|by_host| by_host.get(hello.server_name()));
+        guarded.map_or(Choice::Server, |guarded| Choice::Guarded(guarded.clone()))
     }
 }

@@ -1,5 +1,7 @@
 //! The configuration that all handshakes of a server share.
 
+use super::challenges::Challenges;
+use super::chooser::{Choices, Chooser};
 use super::clients::{ByHost, ClientCa, HostClients};
 use super::identity::{CertificateNames, Identity};
 use super::keys::{Catcher, tell_chosen};
@@ -38,8 +40,8 @@ impl From<Vec<Identity>> for Identities {
 #[derive(Clone)]
 pub struct Config {
     server: Arc<ServerConfig>,
-    /// The configurations of hosts whose clients need a certificate; `None`: there are none.
-    guarded: Option<Arc<ByHost>>,
+    /// The configurations of some connections, by their first message.
+    choices: Choices,
     min: Version,
     seals_max: Option<u64>,
 }
@@ -81,10 +83,10 @@ impl Config {
     /// its names, and what certifies its clients, are the same.
     #[must_use]
     pub fn with_tickets_of(mut self, last: &Config) -> Self {
-        if let (Some(guarded), Some(last)) = (&self.guarded, &last.guarded)
+        if let (Some(guarded), Some(last)) = (&self.choices.guarded, &last.choices.guarded)
             && !Arc::ptr_eq(guarded, last)
         {
-            self.guarded = Some(Arc::new(guarded.with_tickets_of(last)));
+            self.choices.guarded = Some(Arc::new(guarded.with_tickets_of(last)));
         }
         let ticketer = Arc::clone(&last.server.ticketer);
         if Arc::ptr_eq(&ticketer, &self.server.ticketer) {
@@ -109,7 +111,17 @@ impl Config {
     pub fn renewed(&self, identities: impl Into<Identities>, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
         let tickets = Arc::clone(&self.server.ticketer);
         let renewed = Self::build(&identities.into(), alpn, self.min, tickets)?;
-        Ok(Self { seals_max: self.seals_max, ..renewed })
+        let choices = Choices { guarded: renewed.choices.guarded, ..self.choices.clone() };
+        Ok(Self { seals_max: self.seals_max, choices, ..renewed })
+    }
+
+    /// Returns this configuration with these challenges pending, and none of those before. All else
+    /// is the same, ticket keys included. With challenges pending, each ClientHello is parsed
+    /// twice.
+    #[must_use]
+    pub fn with_challenges(mut self, challenges: &Arc<Challenges>) -> Self {
+        self.choices.challenges = Some(challenges).filter(|challenges| !challenges.is_empty()).cloned();
+        self
     }
 
     /// Limits a sending key to `max` records, should its AEAD allow more; for tests of the limit.
@@ -165,13 +177,13 @@ impl Config {
         let guarded =
             ByHost::new(&identities.clients, |ca| make(Some(ca), Ticketer::new().map_err(library)?))?;
         let server = Arc::new(make(None, tickets)?);
-        Ok(Self { server, guarded, min, seals_max: None })
+        Ok(Self { server, choices: Choices { guarded, challenges: None }, min, seals_max: None })
     }
 
     /// Returns this configuration with another clock, for hosts whose clients need a certificate.
     #[cfg(test)]
     pub(crate) fn at(mut self, time: &Arc<dyn rustls::time_provider::TimeProvider>) -> Self {
-        self.guarded = self.guarded.map(|guarded| Arc::new(guarded.at(time)));
+        self.choices.guarded = self.choices.guarded.map(|guarded| Arc::new(guarded.at(time)));
         self
     }
 
@@ -183,13 +195,18 @@ impl Config {
         &self.server
     }
 
-    pub(super) fn guarded(&self) -> Option<&Arc<ByHost>> {
-        self.guarded.as_ref()
+    /// Returns what chooses another configuration for a connection; `None`: there is no other.
+    pub(super) fn chooser(&self) -> Option<Chooser> {
+        Chooser::new(&self.choices)
     }
 }
 
 /// Returns a configuration with all that is the same for every host.
-fn finished(mut server: ServerConfig, alpn: &[&[u8]], tickets: Arc<dyn ProducesTickets>) -> ServerConfig {
+pub(super) fn finished(
+    mut server: ServerConfig,
+    alpn: &[&[u8]],
+    tickets: Arc<dyn ProducesTickets>,
+) -> ServerConfig {
     server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     server.enable_secret_extraction = true;
     server.key_log = Arc::new(Catcher);

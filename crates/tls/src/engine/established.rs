@@ -22,6 +22,9 @@ pub struct Established {
     /// What has certified the client, now or on the connection whose ticket was used; `None`: it
     /// was not asked for a certificate.
     pub client_ca: Option<ClientCa>,
+    /// Whether the client is an authority that has seen the certificate of a
+    /// [challenge](crate::Challenges). It is to be closed: nothing else is for it (RFC 8737 §3).
+    pub is_challenge: bool,
     /// Whether a ticket of an earlier connection was used.
     pub resumed: bool,
     /// The version agreed on.

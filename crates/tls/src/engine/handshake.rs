@@ -40,6 +40,8 @@ pub struct Handshake {
     chooser: Option<Box<Chooser>>,
     /// What has to certify the client, and the configuration in which it does.
     certifier: Option<(ClientCa, Arc<ServerConfig>)>,
+    /// It answers a challenge.
+    is_challenge: bool,
 }
 
 impl Handshake {
@@ -59,8 +61,9 @@ impl Handshake {
             sealing: false,
             caught: Caught::default(),
             seals_max: config.seals_max(),
-            chooser: config.guarded().map(|guarded| Box::new(Chooser::new(Arc::clone(guarded)))),
+            chooser: config.chooser().map(Box::new),
             certifier: None,
+            is_challenge: false,
         })
     }
 
@@ -151,13 +154,23 @@ impl Handshake {
             Choice::More => return Ok(false),
             Choice::Server => {}
             Choice::Guarded(guarded) => {
-                let rustls = UnbufferedServerConnection::new(Arc::clone(&guarded.server));
-                *self.rustls = rustls.map_err(HandshakeError::from_rustls)?;
+                self.begin_with(&guarded.server)?;
                 self.certifier = Some((guarded.ca, guarded.server));
+            }
+            Choice::Challenge(server) => {
+                self.begin_with(&server)?;
+                self.is_challenge = true;
             }
         }
         self.chooser = None;
         Ok(true)
+    }
+
+    /// Negotiates in another configuration, from the first message on.
+    fn begin_with(&mut self, server: &Arc<ServerConfig>) -> Result<(), HandshakeError> {
+        let rustls = UnbufferedServerConnection::new(Arc::clone(server));
+        *self.rustls = rustls.map_err(HandshakeError::from_rustls)?;
+        Ok(())
     }
 
     /// Lets rustls work until it needs more than there is.
@@ -345,12 +358,14 @@ impl Handshake {
         }
         let Caught { server_name, names, .. } = self.caught;
         let client_ca = self.certifier.map(|(ca, _)| ca);
+        let is_challenge = self.is_challenge;
         Ok(Established {
             records,
             alpn,
             server_name,
             names,
             client_ca,
+            is_challenge,
             resumed,
             version,
             suite,

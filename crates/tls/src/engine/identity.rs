@@ -152,6 +152,24 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     if chain.is_empty() { Err(IdentityError::NoCertificate(FileContent::of(file))) } else { Ok(chain) }
 }
 
+/// Reads a certificate that answers a challenge, and its key. rustls reads no certificate with a
+/// critical extension that it does not know, as RFC 8737 §3 has one: its public key is compared
+/// here.
+pub(super) fn challenge_key(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, IdentityError> {
+    let (chain, mut keys) = (certificates(chain)?, private_keys(key)?);
+    let signing = keys.first().map(signing_key);
+    for key in &mut keys {
+        key.zeroize();
+    }
+    let signing = signing.ok_or(IdentityError::UnsupportedKey)??;
+    let public = chain.first().and_then(|own| chain::public_key(own));
+    let public = public.ok_or_else(|| IdentityError::BadCertificate("it has no public key".to_owned()))?;
+    if signing.public_key().is_none_or(|own| *own != *public) {
+        return Err(IdentityError::KeyMismatch);
+    }
+    Ok(Arc::new(CertifiedKey::new(chain, signing)))
+}
+
 fn private_keys(file: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, IdentityError> {
     let sections = content::sections(file, content::KEY);
     let keys = PrivateKeyDer::pem_slice_iter(&sections).take(KEYS_MAX).collect::<Result<Vec<_>, _>>();

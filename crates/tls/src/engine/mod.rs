@@ -4,6 +4,7 @@
 //! Its next release may change three things of rustls 0.23 that are used here: the unbuffered
 //! connection, the hand-over of its secrets, and an error that it answers by unexpected_message.
 
+mod challenges;
 mod chooser;
 mod clients;
 mod config;
@@ -16,6 +17,7 @@ mod identity;
 mod keys;
 mod strict;
 
+pub use challenges::Challenges;
 pub use clients::{ClientCa, HostClients};
 pub use config::{Config, ConfigError, Identities};
 pub use error::{HandshakeError, Reason};

@@ -1,6 +1,7 @@
 //! Tests against rustls' own client, the independent implementation of the other side.
 
 pub(crate) mod alone;
+mod challenges;
 pub(crate) mod client;
 mod clients;
 mod data;

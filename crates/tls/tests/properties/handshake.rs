@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use sitar_tls::{Config, Established, Frame, Handshake, HandshakeStep, Identity, Opened, SEALED_MAX};
+use sitar_tls::{
+    Challenges, Config, Established, Frame, Handshake, HandshakeStep, Identity, Opened, SEALED_MAX,
+};
 
 /// A real client of TLS 1.3 or 1.2 whose flights are cut and damaged as the bytes say, or the bytes
 /// alone.
@@ -23,7 +25,8 @@ pub(crate) fn check(program: &[u8]) {
         return;
     }
     let config = &fixture().clients[usize::from(kind & 3) % fixture().clients.len()];
-    let name = "site.test".try_into().expect("a name");
+    let is_challenge = config.alpn_protocols == [b"acme-tls/1"];
+    let name = if is_challenge { "pending.test" } else { "site.test" }.try_into().expect("a name");
     let mut client = ClientConnection::new(Arc::clone(config), name).expect("a client");
     let mut handshake = Handshake::new(&fixture().server).expect("a handshake");
     let mut damage = rest.chunks_exact(4);
@@ -60,6 +63,7 @@ pub(crate) fn check(program: &[u8]) {
         match step {
             HandshakeStep::More(next) => handshake = next,
             HandshakeStep::Done(established) if is_content => {
+                assert!(is_damaged || established.is_challenge == is_challenge);
                 return converse(client, *established, is_damaged);
             }
             HandshakeStep::Done(_) | HandshakeStep::Failed(_) => {
@@ -123,17 +127,22 @@ fn converse(mut client: ClientConnection, mut established: Established, is_damag
 
 struct Fixture {
     server: Config,
-    /// TLS 1.3, TLS 1.2, and TLS 1.3 in small records after a HelloRetryRequest.
-    clients: [Arc<ClientConfig>; 3],
+    /// TLS 1.3, TLS 1.2, TLS 1.3 in small records after a HelloRetryRequest, and an authority that
+    /// validates `pending.test`.
+    clients: [Arc<ClientConfig>; 4],
 }
 
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
-        let parameters = rcgen::CertificateParams::new(vec!["site.test".to_owned()]).expect("a name");
+        let names = ["site.test".to_owned(), "pending.test".to_owned()];
+        let parameters = rcgen::CertificateParams::new(names).expect("names");
         let certificate = parameters.self_signed(&key).expect("a certificate");
-        let own = Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes());
+        let pem = (certificate.pem(), key.serialize_pem());
+        let own = Identity::from_pem(pem.0.as_bytes(), pem.1.as_bytes());
+        let mut challenges = Challenges::new();
+        challenges.add("pending.test", pem.0.as_bytes(), pem.1.as_bytes()).expect("a challenge");
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).expect("a root");
         let client = |version, retry: bool| {
@@ -151,9 +160,17 @@ fn fixture() -> &'static Fixture {
             Arc::new(config)
         };
         use rustls::version::{TLS12, TLS13};
+        let server = Config::new(vec![own.expect("an identity")], &[b"http/1.1"]).expect("a configuration");
+        let mut authority = (*client(&TLS13, false)).clone();
+        authority.alpn_protocols = vec![b"acme-tls/1".to_vec()];
         Fixture {
-            server: Config::new(vec![own.expect("an identity")], &[b"http/1.1"]).expect("a configuration"),
-            clients: [client(&TLS13, false), client(&TLS12, false), client(&TLS13, true)],
+            server: server.with_challenges(&Arc::new(challenges)),
+            clients: [
+                client(&TLS13, false),
+                client(&TLS12, false),
+                client(&TLS13, true),
+                Arc::new(authority),
+            ],
         }
     })
 }

@@ -278,6 +278,16 @@ pub(super) fn start(certificate: &[u8]) -> Option<Der<'_>> {
     Some(tbs)
 }
 
+/// Returns the SubjectPublicKeyInfo of a certificate, in DER.
+pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let mut tbs = start(certificate)?;
+    // Issuer, validity, subject.
+    for _ in 0..3 {
+        tbs.expect(SEQUENCE)?;
+    }
+    tbs.whole(SEQUENCE)
+}
+
 /// Returns a reader of an extension's contents.
 fn extension<'a>(certificate: &'a CertificateDer<'_>, id: &[u8]) -> Option<Der<'a>> {
     /// Tag of the mark of a critical one.

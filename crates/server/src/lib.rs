@@ -10,6 +10,7 @@
 //! on its way what the peer sends is received only up to a bound.
 
 mod access;
+mod challenges;
 mod clock;
 mod close;
 mod content;
@@ -34,6 +35,7 @@ mod worker;
 pub use access::{
     Access, Limit, Network, NetworkError, Networks, Rate, Realm, RealmError, Users, UsersError,
 };
+pub use challenges::Challenges;
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};

@@ -11,6 +11,7 @@
 //! its trace.
 
 mod asks;
+mod challenges;
 mod crowd;
 mod ends;
 mod kernel_tls;

@@ -16,6 +16,7 @@ pub use self::hosts::{HostId, Hosts, HostsError};
 pub(crate) use self::hosts::{NameId, host_of};
 pub use self::listeners::{Listener, Role};
 use crate::access::Networks;
+use crate::challenges::Challenges;
 use crate::limits::Limits;
 use crate::log::{LogId, Wants};
 
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub log: Option<LogId>,
     /// Proxies whose word about their clients is believed, for logs.
     pub trusted_proxies: Arc<Networks>,
+    /// The pending challenges of ACME authorities, which come before all hosts.
+    pub challenges: Arc<Challenges>,
 }
 
 /// A file of one of a snapshot's hosts.
@@ -80,7 +83,8 @@ impl Snapshot {
         limits: Limits,
     ) -> Snapshot {
         let trusted_proxies = Arc::default();
-        Snapshot { number: 0, hosts, listeners: listeners.into(), tls, limits, log: None, trusted_proxies }
+        let (listeners, challenges) = (listeners.into(), Arc::default());
+        Snapshot { number: 0, hosts, listeners, tls, limits, log: None, trusted_proxies, challenges }
     }
 
     /// Returns whether requests are answered only where it is known who asks. Then nothing is
@@ -114,6 +118,12 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Returns this with its challenges in its configuration of TLS.
+    pub(crate) fn answering(mut self) -> Snapshot {
+        self.tls = self.tls.map(|tls| tls.with_challenges(self.challenges.certificates()));
+        self
+    }
+
     /// Returns this as a successor of `last`, with its ticket keys and with the sizes that cannot
     /// change.
     ///
@@ -131,7 +141,7 @@ impl Snapshot {
             self.tls = self.tls.map(|tls| tls.with_tickets_of(last));
         }
         self.limits = self.limits.with_sizes_of(&last.limits);
-        Ok(self)
+        Ok(self.answering())
     }
 }
 

@@ -11,6 +11,7 @@ use sitar_tls::{ConfigError, Identities, Identity, IdentityError, Version};
 use zeroize::Zeroizing;
 
 use crate::access::Networks;
+use crate::challenges::Challenges;
 use crate::clock::Clock;
 use crate::limits::{Limits, TlsOffload};
 use crate::log::LogId;
@@ -112,6 +113,8 @@ pub struct Hooks {
     pub log: Option<LogId>,
     /// Proxies whose word about their clients is believed, for logs.
     pub trusted_proxies: Arc<Networks>,
+    /// The challenges of ACME authorities that are pending at the start.
+    pub challenges: Arc<Challenges>,
     /// Whether the durations of answers are counted.
     pub times: bool,
 }

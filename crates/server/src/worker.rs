@@ -16,6 +16,7 @@ use sitar_site::{Budget, Site};
 use crate::Counts;
 use crate::access::Throttle;
 use crate::access::verify::Verifier;
+use crate::challenges::Challenges;
 use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::inbox::Inbox;
@@ -98,12 +99,13 @@ impl ShardSpec {
         };
         let mut first = Snapshot::new(hosts, listeners, tls, spec.limits.clone());
         (first.log, first.trusted_proxies) = (hooks.log, Arc::clone(&hooks.trusted_proxies));
+        first.challenges = Arc::clone(&hooks.challenges);
         let shards = spec.shards();
         first.check().map_err(StartError::Change)?;
         if first.listeners.iter().any(|listener| listener.shards() != shards) {
             return Err(StartError::Change(ChangeError::Listeners));
         }
-        let latest = LatestSnapshot::new(first);
+        let latest = LatestSnapshot::new(first.answering());
         let inboxes: Vec<Inbox> = (0..shards).map(|_| Inbox::default()).collect();
         let (clock, report) = (Arc::clone(&hooks.clock), Arc::clone(&hooks.report));
         let files = spec.limits.files_open.saturating_add(spec.limits.files_sent);
@@ -200,10 +202,14 @@ impl Worker {
     /// # Errors
     /// The change is not possible while serving, and nothing has changed; or the worker has ended.
     pub fn change(&self, change: impl FnOnce(&mut Snapshot)) -> Result<(), ChangeError> {
+        self.put(change).map(drop)
+    }
+
+    /// Puts a changed snapshot into service. Returns whether every shard serves from it.
+    fn put(&self, change: impl FnOnce(&mut Snapshot)) -> Result<bool, ChangeError> {
         let _one_at_a_time = lock(&self.changing);
         let snapshot = self.shards.loader.swap(change)?;
-        self.settles(snapshot);
-        Ok(())
+        Ok(self.settles(snapshot))
     }
 
     /// Serves one site from now on, whatever host a client names ([`change`](Worker::change)).
@@ -221,6 +227,16 @@ impl Worker {
     pub fn swap_tls(&self, tls: &TlsSpec) -> Result<(), StartError> {
         let config = tls.config()?;
         self.change(|next| next.tls = Some(config)).map_err(StartError::Change)
+    }
+
+    /// Answers these challenges of ACME authorities from now on, and none of those before
+    /// ([`change`](Worker::change)). They stay pending whatever else changes. Returns whether every
+    /// shard answers them; one that hangs does later.
+    ///
+    /// # Errors
+    /// The worker has ended.
+    pub fn answer(&self, challenges: Arc<Challenges>) -> Result<bool, ChangeError> {
+        self.put(|next| next.challenges = challenges)
     }
 
     /// Returns the listeners that are served.

@@ -97,6 +97,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         tls: None,
         log: logs.id(),
         trusted_proxies: Arc::default(),
+        challenges: Arc::default(),
         times: false,
     };
     // Before the threads, which inherit it.

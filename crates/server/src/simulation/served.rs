@@ -24,6 +24,7 @@ use crate::{Limits, Report, TlsOffload};
 
 pub(super) struct Served {
     pub(super) shard: Shard<Sim>,
+    pub(super) loader: Loader,
     pub(super) loader_worker: LoaderWorker,
     pub(super) verify_worker: VerifyWorker,
     pub(super) passed: Arc<Shards>,
@@ -45,6 +46,11 @@ pub(super) fn serve(world: &World, site: &Arc<Site>, tls: bool, limits: Limits) 
 
 /// Serves a snapshot, the first one.
 pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
+    serve_sealing(world, first, TlsOffload::None)
+}
+
+/// Serves a snapshot, the first one, with this sealer.
+pub(super) fn serve_sealing(world: &World, first: Snapshot, offload: TlsOffload) -> Served {
     let limits = first.limits.clone();
     let ring = Ring::sim(&limits.ring(), world).unwrap();
     let (inbox, stop) = (Inbox::default(), Stop::default());
@@ -65,12 +71,12 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         passed: Arc::clone(&passed),
         inboxes: vec![inbox.clone()],
         latest,
-        loader,
+        loader: loader.clone(),
         verifier,
         throttle,
         memory,
         limits,
-        offload: TlsOffload::None,
+        offload,
         clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777)),
         report,
         queues: Arc::new(Queues::new(world.now())),
@@ -80,5 +86,5 @@ pub(super) fn serve_first(world: &World, first: Snapshot) -> Served {
         numbers: vec![Arc::default()],
     };
     let shard = Shard::new(ring, 0, &spec).unwrap();
-    Served { shard, loader_worker, verify_worker, passed, inbox, stop }
+    Served { shard, loader, loader_worker, verify_worker, passed, inbox, stop }
 }

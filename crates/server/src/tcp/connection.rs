@@ -355,6 +355,12 @@ impl Connection {
     fn negotiate<E: Engine>(&mut self, cx: &mut Context<E>, bytes: &[u8]) -> Result<(), Close> {
         match self.io.negotiate(&mut cx.shared, bytes)? {
             Negotiated::More | Negotiated::Failed => Ok(()),
+            Negotiated::Answered => {
+                // RFC 8737 §3: nothing but the certificate is for the authority, whatever it sends.
+                self.protocol = Protocol::Http1(Http1::default());
+                self.io.end(Close::Done);
+                Ok(())
+            }
             Negotiated::PlainHttp { head_only } => {
                 let more = self.protocol.has_more(&self.io);
                 let refusal = Refusal::unread(&NOT_TLS, head_only);

@@ -253,6 +253,7 @@ impl Server {
             tls: None,
             log: None,
             trusted_proxies: Arc::default(),
+            challenges: Arc::default(),
             times: false,
         };
         let alone = engine.alone();

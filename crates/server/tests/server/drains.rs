@@ -328,6 +328,7 @@ fn a_connection_that_comes_with_a_drain_does_not_wait_for_another_one(engine: En
         tls: None,
         log: None,
         trusted_proxies: Arc::default(),
+        challenges: Arc::default(),
         times: false,
     };
     let mut worker = engine.start(&spec, &hooks);
@@ -366,6 +367,7 @@ fn workers_hand_over_under_load(engine: Engine) {
         tls: None,
         log: None,
         trusted_proxies: Arc::default(),
+        challenges: Arc::default(),
         times: false,
     };
     /// Ends the clients, however the test ends.

@@ -9,6 +9,7 @@
 #[macro_use]
 mod harness;
 mod answers;
+mod challenges;
 mod drains;
 mod files;
 mod listeners;

@@ -218,6 +218,7 @@ fn hooks() -> Hooks {
         tls: None,
         log: None,
         trusted_proxies: Arc::default(),
+        challenges: Arc::default(),
         times: false,
     }
 }

@@ -57,6 +57,7 @@ impl Server {
             tls: None,
             log: None,
             trusted_proxies: Arc::default(),
+            challenges: Arc::default(),
             times: false,
         };
         Server { worker: engine.start(&spec, &hooks), folder }

@@ -138,6 +138,7 @@ impl Process {
             tls,
             log: logs.others,
             trusted_proxies: trusted(&config),
+            challenges: Arc::default(),
             times: true,
         };
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;

@@ -51,6 +51,14 @@ impl Page {
         Page::with_lines(status, "text/plain; charset=utf-8", content, lines, hsts)
     }
 
+    /// Makes a page of bytes of no known type, with 200.
+    ///
+    /// # Errors
+    /// It is larger than [`Page::MAX`], or there is no memory for it.
+    pub fn bytes(content: &[u8]) -> io::Result<Page> {
+        Page::new(Status::OK, "application/octet-stream", content, None)
+    }
+
     fn new(status: Status, media_type: &str, content: &[u8], hsts: Option<&Hsts>) -> io::Result<Page> {
         let is_unavailable = status == Status::SERVICE_UNAVAILABLE;
         let lines: &[u8] = if is_unavailable { b"Retry-After: 30\r\n" } else { b"" };
@@ -206,6 +214,14 @@ mod tests {
             assert_eq!(text(&plain), whole.replace("Strict-Transport-Security: max-age=60\r\n", ""));
             assert!(plain.encoded(|block, lines| block.is_empty() && !lines.concat().is_empty()));
         }
+        let bytes = Page::bytes(b"\0\xff").unwrap();
+        let reply = bytes.reply(&request(Method::Get), &mut scratch);
+        assert_eq!(
+            text(&reply),
+            "Content-Type: application/octet-stream\r\nX-Content-Type-Options: nosniff\r\n\
+             Cache-Control: no-store\r\n"
+        );
+        assert_eq!((reply.status.code(), reply.content_length), (200, Some(2)));
         let error = Page::html(Status::INTERNAL_SERVER_ERROR, &vec![0; Page::MAX + 1], None).unwrap_err();
         assert_eq!(error.to_string(), "a page has at most 256 KiB");
     }

@@ -542,3 +542,143 @@ fn networks_are_those_of_the_peer_whatever_a_trusted_proxy_says() {
     ];
     assert_eq!(limited(&["10.0.0.1", "192.0.2.66"], &asked), ["404", "403"]);
 }
+
+/// Requests of authorities, for files of challenges.
+fn challenge(token: &str, host: &str) -> String {
+    get(&format!("/.well-known/acme-challenge/{token}"), host)
+}
+
+impl Sites {
+    /// Has these files of challenges be pending: host, token, content.
+    fn pend(&mut self, all: &[(&str, &str, &str)]) {
+        let mut challenges = crate::Challenges::default();
+        for (host, token, content) in all {
+            challenges.add_file(host, token, content).unwrap();
+        }
+        let next = Snapshot { challenges: Arc::new(challenges), ..(*self.served.snapshot).clone() };
+        self.served.replace(Arc::new(next));
+    }
+}
+
+#[test]
+fn the_file_of_a_pending_challenge_comes_before_every_host() {
+    let access = |text: &str| {
+        let deny = [crate::Network::parse(text).unwrap()].into_iter().collect();
+        Some(Arc::new(crate::Access { deny, ..crate::Access::default() }))
+    };
+    let mut sites = Sites::new(|folders| {
+        vec![
+            Host {
+                canonical: Some("a.example".to_owned()),
+                ..Host::new(names(&["a.example", "www.a.example"]), site("a", folders))
+            },
+            Host::new(names(&["b.example", "192.0.2.1", "[2001:db8::1]"]), site("b", folders)),
+            redirect(&["old.example"], "https://new.example", Status::PERMANENT_REDIRECT),
+            Host::new(names(&["down.example"]), HostContent::Unavailable),
+            Host {
+                client_ca: Some(client_ca()),
+                ..Host::new(names(&["closed.example"]), site("c", folders))
+            },
+            Host { access: access("0.0.0.0/0"), ..Host::new(names(&["denied.example"]), site("d", folders)) },
+        ]
+    });
+    let hosts = [
+        "a.example",
+        "WWW.a.example",
+        "b.example.",
+        "192.0.2.1:5002",
+        "[2001:DB8::1]:80",
+        "old.example",
+        "down.example",
+        "closed.example:443",
+        "denied.example",
+        "unknown.example",
+    ];
+    let all = [
+        ("a.example", "token", "of a"),
+        ("www.a.example", "token", "of www"),
+        ("b.example", "token", "of b"),
+        ("192.0.2.1", "token", "of the first address"),
+        ("2001:db8::1", "token", "of the second address"),
+        ("old.example", "token", "of old"),
+        ("down.example", "token", "of down"),
+        ("closed.example", "token", "of closed"),
+        ("denied.example", "token", "of denied"),
+        ("unknown.example", "token", "of unknown"),
+        ("old.example", "single", "of old, too"),
+    ];
+    let origins: [fn() -> Origin; 4] = [
+        || Origin::new(Role::RedirectToHttps { port: 443 }),
+        || Origin::new(Role::Http),
+        || tls(None, &[]),
+        // Opened for another host, whose certificate names no other.
+        || tls(Some("elsewhere.example"), &["elsewhere.example"]),
+    ];
+    let before = |sites: &mut Sites, origin: fn() -> Origin| {
+        hosts.map(|host| {
+            let mut origin = origin();
+            origin.set_peer(crate::Peer::Ip("203.0.113.9".parse().unwrap()));
+            [
+                sites.ask(&mut origin, &challenge("token", host)),
+                sites.ask(&mut origin, &get("/name.txt", host)),
+            ]
+        })
+    };
+    for origin in origins {
+        let were = before(&mut sites, origin);
+        sites.pend(&all);
+        for (host, (_, _, expected)) in hosts.into_iter().zip(all) {
+            // The peer is not known, which others are refused for here.
+            assert_eq!(sites.ask(&mut origin(), &challenge("token", host)), format!("200 {expected}"));
+            let answer = sites.ask(&mut origin(), &get("/name.txt", host));
+            assert_eq!(answer, "403 refused", "{host}");
+        }
+        // For another token, another method or another host nothing is changed.
+        for host in ["a.example", "denied.example", "elsewhere.example"] {
+            assert!(!sites.ask(&mut origin(), &challenge("single", host)).starts_with("200"));
+        }
+        let post = challenge("token", "a.example").replace("GET", "POST");
+        assert!(!sites.ask(&mut origin(), &post).starts_with("200"));
+        let head = challenge("token", "a.example").replace("GET", "HEAD");
+        assert_eq!(sites.ask(&mut origin(), &head), "200 ");
+        for (token, expected) in [("single", "200 of old, too"), ("none", "403 refused")] {
+            let text = format!("GET /.well-known/acme-challenge/{token} HTTP/1.0\r\n\r\n");
+            assert_eq!(sites.ask(&mut origin(), &text), expected);
+        }
+        sites.pend(&[]);
+        assert_eq!(before(&mut sites, origin), were);
+    }
+}
+
+#[test]
+fn the_file_of_a_pending_challenge_comes_before_the_only_site() {
+    let mut sites =
+        Sites::new(|folders| vec![Host { is_default: true, ..Host::new(Vec::new(), site("only", folders)) }]);
+    assert!(!sites.served.has_names());
+    for role in [Role::Http, Role::Https, Role::RedirectToHttps { port: 443 }] {
+        let mut origin = Origin::new(role);
+        let own = sites.ask(&mut origin, &challenge("token", "a.example"));
+        let site = sites.ask(&mut origin, &get("/name.txt", "a.example"));
+        sites.pend(&[("a.example", "token", "pending"), ("a.example", "new", "pending")]);
+        assert!(!sites.served.has_names(), "a connection is opened for nothing else than before");
+        assert_eq!(sites.ask(&mut origin, &challenge("token", "a.example")), "200 pending");
+        assert_eq!(sites.ask(&mut origin, &challenge("new", "A.example:80")), "200 pending");
+        assert_eq!(sites.ask(&mut origin, &challenge("token", "b.example")), own.replace("a.ex", "b.ex"));
+        assert_eq!(sites.ask(&mut origin, &get("/name.txt", "a.example")), site);
+        sites.pend(&[]);
+        assert_eq!(sites.ask(&mut origin, &challenge("token", "a.example")), own);
+    }
+}
+
+#[test]
+fn a_challenge_is_no_answer_of_a_site() {
+    let mut sites = several();
+    let mut origin = Origin::new(Role::Http);
+    assert_eq!(sites.ask(&mut origin, &get("/name.txt", "b.example")), "200 b");
+    let of_site = origin.labels();
+    sites.pend(&[("b.example", "new", "pending")]);
+    assert_eq!(sites.ask(&mut origin, &challenge("new", "b.example")), "200 pending");
+    assert!(origin.labels() != of_site);
+    assert_eq!(sites.ask(&mut origin, &get("/name.txt", "b.example")), "200 b");
+    assert!(origin.labels() == of_site);
+}

@@ -29,6 +29,8 @@ pub(in crate::tcp) enum Negotiated {
         /// Bytes that came behind the handshake.
         rest: Vec<u8>,
     },
+    /// It is done, and has answered the challenge of an authority.
+    Answered,
     /// The peer speaks HTTP, not TLS.
     PlainHttp { head_only: bool },
     /// It has failed; the alert is in the output, if there is one.
@@ -84,6 +86,11 @@ impl Transport {
                     cipher_suite: established.suite,
                     resumed: established.resumed,
                 });
+                if established.is_challenge {
+                    // Nothing but a farewell goes out, for which the kernel need not be asked.
+                    self.security = Security::Tls(established.records);
+                    return Ok(Negotiated::Answered);
+                }
                 let Established { records, alpn, server_name, names, client_ca, rest, .. } = established;
                 self.security = Security::Tls(records);
                 self.want_kernel(cx.offload);

@@ -25,6 +25,7 @@ pub(super) struct Document {
     pub(super) server: Section,
     pub(super) log: Section,
     pub(super) admin: Section,
+    pub(super) acme: Section,
     pub(super) listeners: Vec<Section>,
     pub(super) sites: Vec<Section>,
     /// A file could not be read as a whole, so sections may lack what the operator wrote.
@@ -79,7 +80,8 @@ impl Document {
             texts: Vec::new(),
             server: Section::absent(whole.clone()),
             log: Section::absent(whole.clone()),
-            admin: Section::absent(whole),
+            admin: Section::absent(whole.clone()),
+            acme: Section::absent(whole),
             listeners: Vec::new(),
             sites: Vec::new(),
             is_broken: false,
@@ -99,7 +101,12 @@ impl Document {
         let absolute = absolute(&folder);
         let mut reader = Reader { source, folder: &absolute, doubtful: &doubtful, problems };
         let section = reader.table(&keys::FILE, &table, Place::whole(&source.file));
-        let tables = [("server", &mut self.server), ("log", &mut self.log), ("admin", &mut self.admin)];
+        let tables = [
+            ("server", &mut self.server),
+            ("log", &mut self.log),
+            ("admin", &mut self.admin),
+            ("acme", &mut self.acme),
+        ];
         for (name, place) in tables {
             if let Some(section) = section.table(name) {
                 *place = section.clone();

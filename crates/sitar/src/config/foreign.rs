@@ -130,9 +130,57 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
     ),
     (&["follow_symlinks", "disable_symlinks", "symlinks"], "", "write: follow_links = true"),
     (
-        &["acme", "email", "letsencrypt", "auto_https"],
+        &[
+            "letsencrypt",
+            "lets_encrypt",
+            "certbot",
+            "auto_https",
+            "automatic_https",
+            "cert_resolver",
+            "certresolver",
+        ],
         "certificate",
-        "sitar does not ask for certificates yet; it serves the files of certbot and others, and notices their renewal",
+        "a site whose certificate comes from Let's Encrypt has: certificate = \"acme\"",
+    ),
+    (
+        &["email", "mail", "acme_email", "contacts"],
+        "contact",
+        "the address that the authority may write to: [acme] contact = \"webmaster@example.com\"",
+    ),
+    (
+        &["acme_ca", "acme_server", "acme_directory", "caserver", "ca_server"],
+        "directory",
+        "the authority is named by its directory: [acme] directory = \"https://acme.example.com/directory\"",
+    ),
+    (
+        &["acme_ca_root", "acme_root", "trusted_roots"],
+        "ca",
+        "what certifies the server of the authority: [acme] ca = \"authority.pem\"",
+    ),
+    (
+        &["agree", "agreed", "accept_tos", "accept_terms", "agree_to_terms", "tos", "terms"],
+        "agree_tos",
+        "to agree to the terms of the authority: [acme] agree_tos = true",
+    ),
+    (
+        &["key_type", "keytype", "key_types", "key_algorithm"],
+        "keys",
+        "types of keys are listed by: acme = { keys = [\"p256\", \"rsa\"] }",
+    ),
+    (
+        &["challenge", "http_challenge", "httpchallenge", "tls_challenge", "tlschallenge"],
+        "challenges",
+        "challenges are listed in order of preference: acme = { challenges = [\"http-01\", \"tls-alpn-01\"] }",
+    ),
+    (
+        &["dns", "dns_challenge", "dnschallenge", "acme_dns", "dns_provider", "dns_hook", "manual_auth_hook"],
+        "dns_command",
+        "a program of yours changes the records: [acme] dns_command = \"/usr/local/lib/sitar/nsupdate.sh\"",
+    ),
+    (
+        &["external_account_binding", "externalaccountbinding", "acme_eab"],
+        "eab",
+        "an external account binding is written: [acme] eab = { kid = \"kid-1\", key_file = \"eab.key\" }",
     ),
     (
         &["autoindex", "directory_listing", "dirlisting", "browse"],
@@ -165,7 +213,8 @@ const FOREIGN: &[(&[&str], &str, &str)] = &[
 ];
 
 /// The tables whose keys an operator may have put elsewhere.
-const TABLES: [&Table; 5] = [&keys::SITE, &keys::SERVER, &keys::LISTEN, &keys::LOG, &keys::ADMIN];
+const TABLES: [&Table; 6] =
+    [&keys::SITE, &keys::SERVER, &keys::LISTEN, &keys::LOG, &keys::ADMIN, &keys::ACME];
 
 /// What may have been meant.
 pub(super) struct Instead {
@@ -215,6 +264,10 @@ fn place(name: &str, table: &'static Table) -> Option<String> {
 
 /// Returns the nearest key of another table.
 fn elsewhere(word: &str, table: &'static Table) -> Option<String> {
+    // Two letters are like too many of them.
+    if word.len() < 3 {
+        return None;
+    }
     let others = || TABLES.into_iter().filter(|other| other.name != table.name);
     let name = nearest(word, others().flat_map(|other| other.keys.iter().map(|key| key.name)))?;
     let other = others().find(|other| other.key(name).is_some())?;

@@ -26,6 +26,7 @@ const SITE: &[Group] = &[
         lines: &["users = \"/etc/sitar/example.htpasswd\"", "realm = \"Staff\""],
     },
     Group { keys: &["rate", "burst"], lines: &["rate = \"20/s\"", "burst = 40"] },
+    Group { keys: &["acme"], lines: &[] },
     Group { keys: &["default"], lines: &[] },
     Group { keys: &["root"], lines: &[] },
     Group {
@@ -70,17 +71,8 @@ pub(super) fn text() -> String {
 
     file.table(&keys::SITE, &["default = true", "root = \"public\""], true);
     file.keys(&keys::SITE, SITE, |_| true);
-    file.blank();
-    file.blank();
-    file.comment(keys::LOG.doc);
-    for key in keys::LOG.keys {
-        file.blank();
-        file.key_comment(key);
-    }
-    file.examples(&[keys::LOG.name]);
-    for key in keys::LOG.keys {
-        file.examples(&[&format!("{} = {}", key.name, key.example)]);
-    }
+    file.optional(&keys::ACME);
+    file.optional(&keys::LOG);
     file.table(&keys::ADMIN, &["socket = \"/run/sitar/admin.sock\""], false);
     file.text
 }
@@ -115,6 +107,22 @@ impl File {
             self.text.push('#');
             self.text.push_str(line);
             self.blank();
+        }
+    }
+
+    /// Adds what the keys of a table mean, and one example of it all.
+    fn optional(&mut self, table: &Table) {
+        let keys = || table.keys.iter().filter(|key| !key.example.is_empty());
+        self.blank();
+        self.blank();
+        self.comment(table.doc);
+        for key in keys() {
+            self.blank();
+            self.key_comment(key);
+        }
+        self.examples(&[table.name]);
+        for key in keys() {
+            self.examples(&[&format!("{} = {}", key.name, key.example)]);
         }
     }
 

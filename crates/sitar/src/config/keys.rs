@@ -5,12 +5,16 @@
 //! (CONTRIBUTING.md) and name it in `setting`; to add another one, read it in the module of its
 //! table as well.
 
+mod acme;
 mod compression;
 mod listen;
 mod log;
 mod proxies;
 mod site;
 
+pub(crate) use self::acme::{ACME, TERMS};
+#[cfg(test)]
+pub(crate) use self::acme::{AUTHORITY, EAB, OPTIONS};
 pub(crate) use self::listen::LISTEN;
 pub(crate) use self::log::LOG;
 #[cfg(test)]
@@ -62,7 +66,7 @@ pub(crate) enum Form {
     Texts(usize),
     /// A number of MiB, or a text with a unit.
     Size,
-    /// "local", a table with `chain` and `key`, or an array of such tables.
+    /// "acme", "local", a table with `chain` and `key`, or an array of such tables.
     Certificate,
     /// A table.
     Table(&'static Table),
@@ -120,6 +124,12 @@ pub(crate) static FILE: Table = Table {
         Key { name: "server", form: Form::Table(&SERVER), doc: "The whole process.", ..KEY },
         LISTENERS,
         SITES,
+        Key {
+            name: "acme",
+            form: Form::Table(&ACME),
+            doc: "Certificates from an authority, as Let's Encrypt.",
+            ..KEY
+        },
         Key { name: "log", form: Form::Table(&LOG), doc: "The access log.", ..KEY },
         Key { name: "admin", form: Form::Table(&ADMIN), doc: "The admin socket.", ..KEY },
     ],

@@ -93,12 +93,12 @@ pub(super) fn read(sections: &[Section], is_plain: bool, problems: &mut Problems
 }
 
 /// Returns the listener of a configuration that names none.
-pub(super) fn default(place: &Place, is_plain: bool, has_files: bool, port: Option<u16>) -> ListenerConfig {
+pub(super) fn default(place: &Place, is_plain: bool, has_names: bool, port: Option<u16>) -> ListenerConfig {
     let port = port.unwrap_or(if is_plain { PORT_HTTP } else { PORT_HTTPS });
     ListenerConfig {
         place: place.clone(),
         // As `sitar serve`: who has a certificate has a name to be reached under.
-        addresses: vec![if has_files { Listen::Port(port) } else { Listen::Localhost(port) }],
+        addresses: vec![if has_names { Listen::Port(port) } else { Listen::Localhost(port) }],
         sockets: Vec::new(),
         paths: Vec::new(),
         passed: Vec::new(),

@@ -9,7 +9,8 @@ use super::problems::Problems;
 use super::section::{Section, Value};
 use super::sites::Around;
 use super::{
-    Compression, Config, ListenerRole, Pages, Place, Problem, Texts, listeners, log, networks, server, sites,
+    Compression, Config, ListenerRole, Pages, Place, Problem, Texts, acme, listeners, log, networks, server,
+    sites,
 };
 use crate::events;
 use crate::listen::{Endpoint, UNIX};
@@ -68,7 +69,7 @@ pub(super) fn build(
     let mut listeners = listeners::read(&document.listeners, is_plain, &mut problems);
     if listeners.is_empty() {
         let whole = document.files.first().map_or_else(|| server.place.clone(), Place::whole);
-        listeners.push(listeners::default(&whole, is_plain, has_files(&document), port));
+        listeners.push(listeners::default(&whole, is_plain, has_names(&document), port));
     }
     let has_https = listeners.iter().any(|listener| listener.role == ListenerRole::Https);
     if let (false, Some(entry)) = (has_https, server.entry("certificate")) {
@@ -88,6 +89,7 @@ pub(super) fn build(
         let hint = "for example: [[site]] and below it root = \"/srv/www/example.tar\"";
         problems.add_with(&Place::whole(file), "there is no [[site]]", hint);
     }
+    let acme = acme::read(&document, &sites, &listeners, &mut problems);
     let admin_socket = document.admin.path("socket").map(|(path, place)| {
         if path.as_os_str().len() > SOCKET_MAX {
             let what = format!("the path of 'socket' is longer than {SOCKET_MAX} bytes: {}", path.display());
@@ -118,6 +120,7 @@ pub(super) fn build(
                 pages,
                 listeners,
                 sites,
+                acme,
                 log,
                 admin_socket,
                 admin_listen,
@@ -176,9 +179,13 @@ fn compression(server: &Section, problems: &mut Problems) -> Compression {
 /// MiB of the cache where the file says nothing.
 const CACHE_SIZE: u32 = 1024;
 
-/// Returns whether a site has a certificate of the operator's.
-fn has_files(document: &Document) -> bool {
+/// Returns whether a site has another certificate than the local one.
+fn has_names(document: &Document) -> bool {
     let sections = std::iter::once(&document.server).chain(&document.sites);
     let mut values = sections.filter_map(|section| section.entry("certificate")?.value.as_ref());
-    values.any(|value| matches!(value, Value::Tables(_)))
+    values.any(|value| match value {
+        Value::Tables(_) => true,
+        Value::Text(text) => text == "acme",
+        _ => false,
+    })
 }

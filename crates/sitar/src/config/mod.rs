@@ -23,6 +23,7 @@ use crate::settings::{CertificateFiles, Listen, Settings, SocketName};
 use crate::watch::Watch;
 
 mod access;
+pub(crate) mod acme;
 mod command;
 mod document;
 mod foreign;
@@ -47,6 +48,7 @@ mod sites;
 mod source;
 mod texts;
 
+pub use self::acme::{AcmeConfig, AcmeOptions, AuthorityConfig, EabConfig};
 pub use self::command::{refused, run};
 
 /// The file that is read where none is named.
@@ -74,6 +76,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// The sites in the order of the files; never empty.
     pub sites: Vec<SiteConfig>,
+    /// How certificates are ordered; `None`: no site wants one, and there is no `[acme]`.
+    pub acme: Option<AcmeConfig>,
     /// The access log.
     pub log: LogConfig,
     /// The path of the admin socket; `None`: there is none.
@@ -303,6 +307,9 @@ pub enum SiteContent {
 pub enum Certificates {
     /// The one that sitar makes for this machine.
     Local,
+    /// Those of an authority, with what the site says about them by itself. See
+    /// [`Config::acme_plan`].
+    Acme(AcmeOptions),
     /// The operator's own, of different key types; never empty.
     Files(Vec<CertificateFiles>),
     /// None, because no listener speaks TLS.

@@ -33,6 +33,8 @@ fn table(table: &'static Table, doc: &str) -> Value {
         "[[listen]]" => json!({ "required": ["address"] }),
         "[[site]]" => json!({ "oneOf": [{ "required": ["root"] }, { "required": ["redirect_to"] }] }),
         "certificate" => json!({ "required": ["chain", "key"] }),
+        "[[acme.authority]]" => json!({ "required": ["directory"] }),
+        "eab" => json!({ "required": ["kid", "key_file"] }),
         _ => json!({}),
     };
     if let (Some(schema), Value::Object(required)) = (schema.as_object_mut(), required) {
@@ -82,7 +84,7 @@ fn form(key: &'static Key) -> Value {
             let pair = table(&keys::CERTIFICATE, keys::CERTIFICATE.doc);
             let most = keys::CERTIFICATES_MAX;
             json!({ "anyOf": [
-                { "const": "local" },
+                { "enum": ["acme", "local"] },
                 pair,
                 { "type": "array", "items": pair, "minItems": 1, "maxItems": most },
             ] })

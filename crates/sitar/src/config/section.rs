@@ -327,22 +327,16 @@ impl Reader<'_> {
 
     fn certificate(&mut self, key: &'static Key, value: &DeValue<'_>, at: &Place) -> Option<Value> {
         match value {
-            DeValue::String(text) if text == "local" => Some(Value::Text(text.to_string())),
-            DeValue::String(text) if text == "acme" => {
-                let what = "'certificate' cannot be \"acme\" yet: sitar does not ask for certificates";
-                let hint = format!(
-                    "serve the files of certbot or another client, and their renewals: {}",
-                    example(key).trim_start_matches("for example: ")
-                );
-                self.push(at, what.to_owned(), Some(hint));
-                None
+            DeValue::String(text) if matches!(&**text, "acme" | "local") => {
+                Some(Value::Text(text.to_string()))
             }
             DeValue::String(text) => {
                 let what = format!(
-                    "invalid value {} for 'certificate': expected \"local\", or a table with chain and key",
+                    "invalid value {} for 'certificate': expected \"acme\", \"local\", or a table with chain and \
+                     key",
                     quoted(text)
                 );
-                let hint = match nearest(text, ["local"]) {
+                let hint = match nearest(text, ["acme", "local"]) {
                     Some(word) => format!("did you mean \"{word}\"?"),
                     None => example(key),
                 };
@@ -424,6 +418,9 @@ impl Reader<'_> {
             (Form::Table(inner), DeValue::Array(_)) if inner.name.starts_with('[') => {
                 format!("the header is {}, with one bracket on each side, and there once", inner.name)
             }
+            (Form::Table(inner), _) if inner.name.starts_with('[') => {
+                format!("the header is {}, and its keys stand below it", inner.name)
+            }
             (Form::Switch, DeValue::String(text)) => match &*text.to_ascii_lowercase() {
                 "true" | "yes" | "on" | "1" => format!("write: {} = true", key.name),
                 "false" | "no" | "off" | "0" => format!("write: {} = false", key.name),
@@ -481,7 +478,7 @@ fn expected(form: Form) -> &'static str {
         Form::Path => "a path",
         Form::Texts(_) => "a text or an array of texts",
         Form::Size => "a size",
-        Form::Certificate => "a table with chain and key, an array of them, or \"local\"",
+        Form::Certificate => "a table with chain and key, an array of them, \"acme\" or \"local\"",
         Form::Table(_) => "a table",
         Form::Tables(..) => "an array of tables",
     }

@@ -21,6 +21,8 @@ use crate::settings::values::Word;
 use crate::settings::{CertificateFiles, Listen, Settings, SocketName, definitions};
 use crate::watch::Watch;
 
+mod acme;
+
 /// The column of comments, where a value leaves room for them.
 const COLUMN: usize = 40;
 const DEFAULT: &str = "default";
@@ -64,8 +66,8 @@ pub(super) fn show(loaded: &Loaded) -> String {
     lines.value("cache_size", &size, &origin(&document.server, "cache_size"));
     if let Some(pairs) = files(&document.server) {
         lines.path("certificate", &certificate(&pairs), &origin(&document.server, "certificate"));
-    } else if document.server.text("certificate").is_some() {
-        lines.value("certificate", &"\"local\"", &origin(&document.server, "certificate"));
+    } else if let Some((word, _)) = document.server.text("certificate") {
+        lines.value("certificate", &quoted(word), &origin(&document.server, "certificate"));
     }
     lines.pages(&config.pages, &[&document.server]);
 
@@ -74,6 +76,9 @@ pub(super) fn show(loaded: &Loaded) -> String {
     }
     for (site, section) in config.sites.iter().zip(&document.sites) {
         lines.site(site, section, &document.server);
+    }
+    if let Some(acme) = &config.acme {
+        lines.acme(acme, &document.acme);
     }
     lines.log(&config.log, &document.log);
     if config.admin_socket.is_some() || config.admin_listen.is_some() {
@@ -176,7 +181,7 @@ impl Lines {
         match &site.content {
             SiteContent::Root { path: root, options, watch } => {
                 self.path("root", &path(root), &of("root"));
-                self.options(options, *watch, section);
+                self.root(options, *watch, section);
             }
             SiteContent::Redirect { to, status } => {
                 self.value("redirect_to", &quoted(to), &of("redirect_to"));
@@ -192,6 +197,10 @@ impl Lines {
         };
         match &site.certificates {
             Certificates::Local => self.value("certificate", &"\"local\"", &of_certificate),
+            Certificates::Acme(options) => {
+                self.value("certificate", &"\"acme\"", &of_certificate);
+                self.options_of_site(options, section);
+            }
             Certificates::Files(files) => self.path("certificate", &certificate(files), &of_certificate),
             Certificates::None => {}
         }
@@ -246,7 +255,7 @@ impl Lines {
         }
     }
 
-    fn options(&mut self, options: &Options, watch: Watch, section: &Section) {
+    fn root(&mut self, options: &Options, watch: Watch, section: &Section) {
         let of = |name: &str| origin(section, name);
         if let Some(prefix) = &options.prefix {
             self.value("prefix", &quoted(prefix), &of("prefix"));
@@ -341,6 +350,11 @@ fn list(values: &[String]) -> String {
         [value] => value.clone(),
         _ => format!("[{}]", values.join(", ")),
     }
+}
+
+fn array(texts: &[impl AsRef<str>]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quoted(text.as_ref())).collect();
+    list(&texts)
 }
 
 fn networks(all: &[Network]) -> String {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sitar_site::{Hsts, Options};
 
 use super::access;
+use super::acme::{self, AcmeOptions};
 use super::host::{self, BadHost};
 use super::problems::{Problems, quoted};
 use super::section::{Entry, Section, Value};
@@ -33,6 +34,10 @@ const OF_ROOT: [&str; 12] = [
 ];
 /// The status of redirects without `redirect_status`.
 const STATUS: u16 = 308;
+
+/// What to write where a host needs a certificate.
+const WITH_CERTIFICATE: &str = "write: certificate = \"acme\" for one of Let's Encrypt, or certificate = \
+                                { chain = \"fullchain.pem\", key = \"privkey.pem\" }";
 
 /// What sites are read with.
 pub(super) struct Around<'a> {
@@ -75,7 +80,11 @@ pub(super) fn read(sections: &[Section], around: &Around<'_>, problems: &mut Pro
         let hsts = hsts(section, problems);
         let content = content(section, hsts.as_ref(), problems);
         let canonical = canonical(section, &hosts, problems);
-        let certificates = certificates(section, &hosts, around, problems);
+        let mut certificates = certificates(section, &hosts, around, problems);
+        let options = acme::of_site(section, &certificates, problems);
+        if let Certificates::Acme(own) = &mut certificates {
+            *own = options;
+        }
         sites.push(SiteConfig {
             place: section.place.clone(),
             hosts,
@@ -280,6 +289,7 @@ fn certificates(
         return without_certificate(section, hosts, problems);
     };
     match &entry.value {
+        Some(Value::Text(text)) if text == "acme" => Certificates::Acme(AcmeOptions::default()),
         Some(Value::Tables(pairs)) => Certificates::Files(pairs.iter().filter_map(files).collect()),
         Some(_) => {
             if let Some(other) = hosts.iter().find(|host| !host::is_local(host)) {
@@ -288,8 +298,7 @@ fn certificates(
                     "the certificate \"local\" is good for localhost only, and the site has the host {}",
                     quoted(other)
                 );
-                let hint = "write: certificate = { chain = \"fullchain.pem\", key = \"privkey.pem\" }";
-                problems.add_with(place, what, hint);
+                problems.add_with(place, what, WITH_CERTIFICATE);
             }
             Certificates::Local
         }
@@ -301,9 +310,7 @@ fn certificates(
 fn without_certificate(section: &Section, hosts: &[String], problems: &mut Problems) -> Certificates {
     if let Some(other) = hosts.iter().find(|host| !host::is_local(host)) {
         let what = format!("the site has no certificate, which its host {} needs", quoted(other));
-        let hint =
-            "write: certificate = { chain = \"fullchain.pem\", key = \"privkey.pem\" }, here or in [server]";
-        problems.add_with(&section.place, what, hint);
+        problems.add_with(&section.place, what, format!("{WITH_CERTIFICATE}, here or in [server]"));
     }
     Certificates::Local
 }

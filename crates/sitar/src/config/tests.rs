@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod accepted;
+mod acme;
 mod any;
 mod definitions;
 mod files;

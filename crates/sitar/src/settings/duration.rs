@@ -31,6 +31,11 @@ pub(crate) fn parse_pause(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a time to wait, which may be zero.
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
+    parse(text).map_err(|_| "expected a number and its unit, at most an hour: 30s".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

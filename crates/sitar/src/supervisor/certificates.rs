@@ -137,7 +137,9 @@ impl<'p> Reader<'p> {
         }
         let places: Vec<usize> = match &site.certificates {
             config::Certificates::None => return,
-            config::Certificates::Local => self.local(site).into_iter().collect(),
+            config::Certificates::Local | config::Certificates::Acme(_) => {
+                self.local(site).into_iter().collect()
+            }
             config::Certificates::Files(all) => {
                 let places = all.iter().map(|files| self.files(files, site, sources));
                 places.collect::<Vec<_>>().into_iter().flatten().collect()

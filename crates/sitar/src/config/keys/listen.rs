@@ -15,7 +15,8 @@ pub(crate) static LISTEN: Table = Table {
     name: "[[listen]]",
     doc: "One or more addresses. Without `redirect` and `tls`, HTTPS is served there. Without any \
           `[[listen]]`, sitar serves HTTPS on port 8443, or plain HTTP on port 8080 with `tls = \"off\"` in \
-          `[server]`: on every address if a site has a certificate of yours, else on loopback only.",
+          `[server]`: on every address if a site has another certificate than the local one, else on \
+          loopback only.",
     keys: &[
         Key {
             name: "address",

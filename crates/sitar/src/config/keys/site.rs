@@ -1,5 +1,6 @@
 //! The keys of a site.
 
+use super::acme::OF_SITE;
 use super::log::ACCESS_LOG;
 use super::{BURST_MAX, CERTIFICATE_KEY, Form, HOSTS_MAX, KEY, Key, NETWORKS_MAX, PAGES_KEY, STATUSES};
 
@@ -53,10 +54,12 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         doc: "The site's certificate: a table with `chain` and `key`, or a list of such tables, one for each \
-              type of key; or `\"local\"` for the one that sitar makes for localhost. Without it: the \
-              server's; else the local one, if the site has no hosts or those of this machine only.",
+              type of key; `\"acme\"` for one that sitar orders from an authority, as Let's Encrypt, and \
+              renews; or `\"local\"` for the one that sitar makes for localhost. Without it: the server's; \
+              else the local one, if the site has no hosts or those of this machine only.",
         ..CERTIFICATE_KEY
     },
+    OF_SITE,
     Key {
         name: "hsts",
         form: Form::Text,

@@ -78,8 +78,8 @@ fn every_key_has_its_effect() {
     let sample = Sample([0, 10, 20, 2, 1]);
     let style = Style { format: Format::Combined, addresses: Addresses::Truncated, sample };
     assert_eq!((&config.log.style, config.log.events), (&style, events::Form::Json));
-    // Six sites, and two logs.
-    assert_eq!(config.opened(), 8);
+    // Seven sites, and two logs.
+    assert_eq!(config.opened(), 9);
     assert_eq!(config.admin_socket.as_deref(), Some(Path::new("/run/sitar/admin.sock")));
     assert_eq!(config.admin_listen, Some(Endpoint::Tcp("127.0.0.1:9464".parse().unwrap())));
     let pages = Pages { error: Some(at("500.html")), unavailable: Some(at("503.html")) };
@@ -112,7 +112,7 @@ fn every_key_has_its_effect() {
     assert!(config.listeners[0].proxies.is_empty());
     assert_eq!(config.listeners[3].place.to_string(), format!("{}:1:1", at("sites.d/a.toml").display()));
 
-    let [first, old, local, a, b, more] = &config.sites[..] else { panic!("{:?}", config.sites) };
+    let [first, old, local, _, a, b, more] = &config.sites[..] else { panic!("{:?}", config.sites) };
     let hsts = "max-age=31536000; includeSubDomains; preload";
     let options = Options {
         prefix: Some("public".to_owned()),
@@ -174,13 +174,14 @@ fn every_key_has_its_effect() {
 
 #[test]
 fn every_key_of_the_definitions_is_in_the_full_configuration() {
+    use super::keys::{ACME, AUTHORITY, EAB, OPTIONS};
     use super::keys::{ADMIN, CERTIFICATE, FILE, LISTEN, LOG, PAGES, SAMPLE, SERVER, SITE};
-    for table in [&FILE, &SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES, &SAMPLE] {
+    let tables = [&FILE, &SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES, &SAMPLE];
+    for table in tables.into_iter().chain([&ACME, &AUTHORITY, &EAB, &OPTIONS]) {
         for key in table.keys {
-            let is_there =
-                [format!("\n{} = ", key.name), format!("[{}]", key.name), format!(" {} = ", key.name)]
-                    .iter()
-                    .any(|form| FULL.contains(form));
+            let is_there = ["\nNAME = ", "[NAME]", ".NAME]", " NAME = "]
+                .iter()
+                .any(|form| FULL.contains(&form.replace("NAME", key.name)));
             assert!(is_there, "{} of {}", key.name, table.name);
         }
     }

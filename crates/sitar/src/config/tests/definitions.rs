@@ -1,5 +1,6 @@
 //! The definitions of keys against those of flags.
 
+use super::keys::{ACME, AUTHORITY, EAB, OPTIONS};
 use super::keys::{ADMIN, CERTIFICATE, FILE, Form, LISTEN, LOG, PAGES, SAMPLE, SERVER, SITE};
 use super::*;
 use crate::settings::definitions::{SETTINGS, find};
@@ -66,7 +67,8 @@ fn bounds_of_numbers_are_those_of_the_flags() {
 
 #[test]
 fn each_definition_is_whole() {
-    for table in [&FILE, &SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES, &SAMPLE] {
+    let tables = [&FILE, &SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES, &SAMPLE];
+    for table in tables.into_iter().chain([&ACME, &AUTHORITY, &EAB, &OPTIONS]) {
         for (place, key) in table.keys.iter().enumerate() {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.doc.starts_with(|first: char| first.is_ascii_uppercase()), "{}", key.name);

@@ -60,7 +60,7 @@ fn problems_as_one_error() {
     assert_eq!(
         text(&two),
         "error: sitar.toml:1:1: unknown key 'a' before the first table\n  \
-         hint: there is: include, [server], [[listen]], [[site]], [log], [admin]\n\
+         hint: there is: include, [server], [[listen]], [[site]], [acme], [log], [admin]\n\
          error: sitar.toml:3:1: unknown key 'rot' in [[site]]\n  \
          hint: did you mean 'root'?"
     );

@@ -6,13 +6,14 @@ use super::*;
 
 /// The files of cases. A case is `=== TITLE`, the text of sitar.toml, then for each further file
 /// `--- NAME` and its text, then `>>>` and what is printed.
-const CASES: [&str; 6] = [
+const CASES: [&str; 7] = [
     include_str!("mistakes/syntax.txt"),
     include_str!("mistakes/file.txt"),
     include_str!("mistakes/server.txt"),
     include_str!("mistakes/listen.txt"),
     include_str!("mistakes/site.txt"),
     include_str!("mistakes/log.txt"),
+    include_str!("mistakes/acme.txt"),
 ];
 
 pub(super) struct Case {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::keys::{ACME, AUTHORITY, EAB, OPTIONS};
 use super::keys::{ADMIN, CERTIFICATE, FILE, Form, Key, LISTEN, LOG, PAGES, SAMPLE, SERVER, SITE, Table};
 
 const PAGE: &str = include_str!("../../../../../docs/configuration.md");
@@ -19,6 +20,10 @@ fn reference() -> String {
         ("`[[site]]`", SITE.doc, &SITE),
         ("`certificate`", CERTIFICATE.doc, &CERTIFICATE),
         ("`pages`", PAGES.doc, &PAGES),
+        ("`[acme]`", ACME.doc, &ACME),
+        ("`[[acme.authority]]`", AUTHORITY.doc, &AUTHORITY),
+        ("`eab`", EAB.doc, &EAB),
+        ("`acme` of a site", OPTIONS.doc, &OPTIONS),
         ("`[log]`", LOG.doc, &LOG),
         ("`sample`", SAMPLE.doc, &SAMPLE),
         ("`[admin]`", ADMIN.doc, &ADMIN),

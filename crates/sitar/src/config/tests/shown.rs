@@ -18,6 +18,9 @@ fn without_places(mut config: Config) -> Config {
     config.file = PathBuf::new();
     config.listeners.iter_mut().for_each(|listener| listener.place = nowhere.clone());
     config.log.target.place = nowhere.clone();
+    for authority in config.acme.iter_mut().flat_map(|acme| &mut acme.authorities) {
+        authority.place = nowhere.clone();
+    }
     config.sites.iter_mut().for_each(|site| {
         site.place = nowhere.clone();
         site.log.iter_mut().for_each(|log| log.place = nowhere.clone());
@@ -88,6 +91,18 @@ fn every_key_is_shown_with_its_origin() {
         "redirect_status = 308 # default",
         "certificate = \"local\" # sitar.toml:77:1",
         "watch = false # sitar.toml:78:1",
+        "acme = { profile = \"classic\", preferred_chain = \"X2\", keys = \"p256\", challenges = [\"dns-01\", \"http-01\"] } # sitar.toml:116:1",
+        "[acme] # sitar.toml:91:1",
+        "keys = [\"rsa\", \"p256\"] # sitar.toml:96:1",
+        "dns_command = [\"hooks/dns.sh\", \"ns1.example.com\"] # sitar.toml:98:1",
+        "dns_wait = \"30s\" # sitar.toml:99:1",
+        "state = \"state\" # sitar.toml:100:1",
+        "[[acme.authority]] # sitar.toml:102:1",
+        "directory = \"https://acme-v02.api.letsencrypt.org/directory\" # sitar.toml:103:1",
+        "agree_tos = true # sitar.toml:92:1",
+        "agree_tos = false # sitar.toml:108:1",
+        "contact = \"https://example.com/contact\" # sitar.toml:109:1",
+        "eab = { kid = \"kid-1\", key_file = \"eab.key\" } # sitar.toml:110:1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }

@@ -179,7 +179,9 @@ fn the_schema_refuses_what_is_missing_and_out_of_bounds() {
         "[server]\nmemory = -1\n",
         "[server]\nengine = \"kqueue\"\n",
         "[[site]]\nredirect_to = \"x\"\nredirect_status = 303\n",
-        "[[site]]\nroot = \"x\"\ncertificate = \"acme\"\n",
+        "[[site]]\nroot = \"x\"\ncertificate = \"acm\"\n",
+        "[acme]\neab = { kid = \"x\" }\n[[site]]\nroot = \"x\"\n",
+        "[[acme.authority]]\nca = \"x\"\n[[site]]\nroot = \"x\"\n",
         "[[site]]\nroot = \"x\"\ncertificate = []\n",
         "[[site]]\nroot = \"x\"\ncertificate = { chain = \"x\" }\n",
         "[[site]]\nroot = \"\"\n",
@@ -216,16 +218,20 @@ fn each_default_and_example_of_the_schema_is_right() {
     }
     let schema = schema::schema();
     walk(&schema);
-    use keys::{ADMIN, CERTIFICATE, LISTEN, LOG, PAGES, SERVER, SITE};
+    use keys::{ACME, ADMIN, AUTHORITY, CERTIFICATE, EAB, LISTEN, LOG, OPTIONS, PAGES, SERVER, SITE};
     let table = |name: &str| match name {
         "[[listen]]" => &schema["properties"]["listen"]["items"],
         "[[site]]" => &schema["properties"]["site"]["items"],
         "certificate" => &schema["properties"]["server"]["properties"]["certificate"]["anyOf"][1],
+        "[[acme.authority]]" => &schema["properties"]["acme"]["properties"]["authority"]["items"],
+        "eab" => &schema["properties"]["acme"]["properties"]["eab"],
+        "acme" => &schema["properties"]["site"]["items"]["properties"]["acme"],
         "pages" => &schema["properties"]["server"]["properties"]["pages"],
         other => &schema["properties"][other.trim_matches(['[', ']'])],
     };
-    for section in [&SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES] {
-        for key in section.keys {
+    let tables = [&SERVER, &LISTEN, &SITE, &LOG, &ADMIN, &CERTIFICATE, &PAGES];
+    for section in tables.into_iter().chain([&ACME, &AUTHORITY, &EAB, &OPTIONS]) {
+        for key in section.keys.iter().filter(|key| !key.example.is_empty()) {
             let value = parsed(&format!("x = {}", key.example));
             assert!(is_valid(&table(section.name)["properties"][key.name], &value["x"]), "{}", key.name);
         }

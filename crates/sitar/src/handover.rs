@@ -1,6 +1,7 @@
 //! What a supervisor hands over to a worker, and what the worker says of it: plain values, and
 //! their forms on the line between them.
 
+mod challenges;
 mod site_files;
 
 use std::ffi::OsStr;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use sitar_server::{Network, Pem, Role};
 use sitar_site::Printable;
 
+pub(crate) use self::challenges::Challenges;
 pub(crate) use self::site_files::{Files, SiteFiles, is_directory};
 use crate::config::{Place, Problem, Target, Texts};
 use crate::error::Error;
@@ -39,6 +41,9 @@ pub(crate) struct Opening {
     pub(crate) by_host: Vec<(String, Vec<usize>)>,
     /// The numbers of sites whose clients need a certificate, and what certifies them, in PEM.
     pub(crate) client_cas: Vec<(usize, Vec<u8>)>,
+    /// The challenges that a worker answers from its start. One that serves already goes on with
+    /// those that it has.
+    pub(crate) challenges: Challenges,
     /// What each site names, in the order of the configuration.
     pub(crate) files: Vec<SiteFiles>,
     /// What the access logs are written to, in the order of their targets.
@@ -76,11 +81,13 @@ impl Opening {
             "identities": self.identities.len(),
             "by_host": self.by_host,
             "client_cas": self.client_cas.iter().map(|(site, _)| *site).collect::<Vec<_>>(),
+            "challenges": self.challenges.value(),
             "files": files,
             "logs": logs,
         });
         let client_cas = self.client_cas.iter().map(|(_, pem)| &pem[..]);
-        (value, texts.chain(pems).chain(client_cas).collect(), descriptors)
+        let blobs = texts.chain(pems).chain(client_cas).chain(self.challenges.blobs());
+        (value, blobs.collect(), descriptors)
     }
 
     /// Reads the parts of a message. `None`: it has another shape.
@@ -106,6 +113,7 @@ impl Opening {
                 Some((usize::try_from(site.as_u64()?).ok()?, std::mem::take(&mut *blobs.next()?)))
             });
         let client_cas = client_cas.collect::<Option<_>>()?;
+        let challenges = Challenges::read(value.get("challenges"), &mut blobs)?;
         let by_host = value.get("by_host")?.as_array()?.iter().map(|pair| {
             let places = pair.get(1)?.as_array()?.iter();
             let places = places.map(|place| usize::try_from(place.as_u64()?).ok()).collect::<Option<_>>()?;
@@ -148,6 +156,7 @@ impl Opening {
             identities,
             by_host,
             client_cas,
+            challenges,
             files,
             logs,
         })
@@ -491,6 +500,36 @@ pub(crate) fn number(error: &io::Error) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_worker_starts_from_arrives() {
+        let key = |text: &str| text.as_bytes().to_vec().into();
+        let opening = Opening {
+            generation: 7,
+            user: Some(User { uid: 1, gid: 2 }),
+            shards: 3,
+            texts: Texts(vec![("/a.toml".into(), "text".to_owned())]),
+            identities: vec![Pem { chain: b"chain".to_vec(), key: key("key") }],
+            by_host: vec![("a.example".to_owned(), vec![0])],
+            client_cas: vec![(1, b"authorities".to_vec())],
+            challenges: Challenges(vec![sitar_acme::Pending::TlsAlpn01 {
+                server_name: "a.example".to_owned(),
+                chain: b"of the challenge".to_vec(),
+                key: key("its key"),
+            }]),
+            files: vec![SiteFiles::default()],
+            logs: vec![Err(io::Error::from_raw_os_error(13))],
+        };
+        let (value, blobs, _) = opening.parts();
+        let blobs = blobs.into_iter().map(|blob| blob.to_vec().into()).collect();
+        let message = crate::channel::Message { value, blobs, descriptors: Vec::new() };
+        let read = Opening::read(message).unwrap();
+        assert_eq!((read.generation, read.user, read.shards), (7, opening.user, 3));
+        assert_eq!((&read.texts.0, &read.by_host), (&opening.texts.0, &opening.by_host));
+        assert_eq!((&*read.identities[0].chain, &**read.identities[0].key), (&b"chain"[..], &b"key"[..]));
+        assert_eq!((&read.client_cas, &read.challenges), (&opening.client_cas, &opening.challenges));
+        assert_eq!(read.logs[0].as_ref().unwrap_err().raw_os_error(), Some(13));
+    }
 
     #[test]
     fn what_a_worker_says_drives_no_terminal() {

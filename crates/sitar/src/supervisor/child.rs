@@ -23,7 +23,7 @@ use crate::channel::{Channel, Limits, Line, Message, Question};
 use crate::config::{Config, SiteContent};
 use crate::error::Error;
 use crate::events::{Event, JOURNAL_STREAM, Level};
-use crate::handover::{self, Opened, Opening, Running, SiteFacts, not_understood};
+use crate::handover::{self, Challenges, Opened, Opening, Running, SiteFacts, not_understood};
 use crate::metrics::Numbers;
 use crate::serve::{cannot_start_a_thread, orphans, seconds};
 use crate::{systemd, worker};
@@ -302,6 +302,19 @@ impl Worker {
             Some(why) => Err(why.to_owned()),
             None => Ok(()),
         }
+    }
+
+    /// Has the worker answer these challenges, and none of those before. Returns when every shard
+    /// does.
+    ///
+    /// # Errors
+    /// It cannot, and goes on with those before.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what orders certificates calls it"))]
+    pub(super) fn challenge(&self, pending: &[sitar_acme::Pending]) -> Result<(), String> {
+        let challenges = Challenges(pending.to_vec());
+        challenges.check()?;
+        let (value, blobs, descriptors) = challenges.parts();
+        self.tell(&value, &blobs, &descriptors)
     }
 
     /// Has the worker send the encodings in a file for a site.
@@ -586,6 +599,35 @@ mod tests {
             (0..4).for_each(|_| drop(other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap()));
         });
         assert_eq!(lock(&worker.counted).silences, 1);
+    }
+
+    #[test]
+    fn challenges_are_handed_over_and_a_refusal_comes_back() {
+        let (worker, other) = worker();
+        let pending = |token: &str| {
+            let identifier = sitar_acme::Identifier::parse("a.example").unwrap();
+            let (token, authorization) = (token.to_owned(), "text".to_owned());
+            [sitar_acme::Pending::Http01 { identifier, token, authorization }]
+        };
+        let listening = Arc::clone(&worker);
+        thread::spawn(move || listening.line.run(Limits::OF_WORKER, |_| ()));
+        for (number, answer, expected) in [
+            (1, json!({ "ok": true }), Ok(())),
+            (2, json!({ "refused": "a\u{7}b" }), Err("a\\u{7}b".to_owned())),
+        ] {
+            thread::scope(|scope| {
+                let told = scope.spawn(|| worker.challenge(&pending("token")));
+                let asked = other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap().value;
+                let one = json!({ "identifier": "a.example", "token": "token", "authorization": "text" });
+                let value = json!({ "do": "challenges", "challenges": [one] });
+                assert_eq!(asked, json!({ "ask": number, "value": value }));
+                other.send(&json!({ "answer": number, "value": answer }), &[], &[]).unwrap();
+                assert_eq!(told.join().unwrap(), expected);
+            });
+        }
+        // It is not asked for what is out of bounds.
+        let error = worker.challenge(&pending(&"x".repeat(257))).unwrap_err();
+        assert_eq!(error, "the token of a challenge is larger than 256 bytes");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::error::Error;
 use crate::events::{self, Event, Level};
-use crate::handover::{Files, Opened, Opening, SiteFacts};
+use crate::handover::{Challenges, Files, Opened, Opening, SiteFacts};
 use crate::listen::BACKLOG;
 use crate::start::count;
 
@@ -41,6 +41,7 @@ impl Live {
             identities: self.certificates.list.iter().map(|one| one.pem.clone()).collect(),
             by_host: self.certificates.by_host.clone(),
             client_cas: self.certificates.client_cas.iter().map(|one| (one.site, one.pem.clone())).collect(),
+            challenges: Challenges::default(),
             files: files.sites,
             logs: files.logs,
         }

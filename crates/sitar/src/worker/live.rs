@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use sitar_server::{
-    BodyMemory, Hooks, HostContent, HostId, Hosts, Incident, Listener, ListenerSpec, LogId, Networks, Pem,
-    Snapshot, Spec, Worker,
+    BodyMemory, Challenges, Hooks, HostContent, HostId, Hosts, Incident, Listener, ListenerSpec, LogId,
+    Networks, Pem, Snapshot, Spec, Worker,
 };
 use sitar_site::{Encodings, Site};
 
@@ -56,6 +56,8 @@ pub(super) struct Pending {
     tls: Option<sitar_tls::Config>,
     /// How the first shards will run.
     mode: Option<Mode>,
+    /// The challenges that the first shards answer.
+    pub(super) challenges: Arc<Challenges>,
     /// What was served when it was opened.
     before: Option<Live>,
 }
@@ -81,7 +83,8 @@ impl Pending {
             None => Some(machine(&config, shards).choose().map_err(Opened::Failed)?),
         };
         let before = live.cloned();
-        Ok(Pending { generation, shards, config, sites, logs, certificates, tls, mode, before })
+        let challenges = Arc::default();
+        Ok(Pending { generation, shards, config, sites, logs, certificates, tls, mode, challenges, before })
     }
 }
 
@@ -109,7 +112,8 @@ impl Process {
     }
 
     fn start(self: &Arc<Self>, pending: Pending, listeners: Vec<Served>) -> Result<Running, Error> {
-        let Pending { generation, shards, config, sites, logs, certificates, tls, mode, .. } = pending;
+        let Pending { generation, shards, config, sites, logs, certificates, tls, mode, challenges, .. } =
+            pending;
         let Some(mode) = mode else { return Err(Error::new("no engine was chosen")) };
         let bytes = u64::from(config.settings.memory) << 20;
         let (names, specs): (Vec<ListenerName>, _) = listeners
@@ -138,7 +142,7 @@ impl Process {
             tls,
             log: logs.others,
             trusted_proxies: trusted(&config),
-            challenges: Arc::default(),
+            challenges,
             times: true,
         };
         let (worker, mode) = machine(&config, shards).start(spec, &hooks, mode)?;

@@ -8,6 +8,7 @@
 //! come in the same two steps. When the line ends, the supervisor is gone: the worker drains and
 //! ends.
 
+mod challenges;
 mod containment;
 mod keys;
 mod live;

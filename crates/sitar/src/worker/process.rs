@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sitar_server::Worker;
 
+use super::challenges;
 use super::containment::Contained;
 use super::keys::{Keys, check_client_cas, read_client_cas};
 use super::live::{Live, Pending};
@@ -166,6 +167,10 @@ impl Process {
                 Ok(()) => json!({ "ok": true }),
                 Err(why) => json!({ "refused": why }),
             },
+            "challenges" => match self.challenge(message) {
+                Ok(()) => json!({ "ok": true }),
+                Err(why) => json!({ "refused": why }),
+            },
             "encodings" => match self.attach(message) {
                 Ok(()) => json!({ "ok": true }),
                 Err(why) => json!({ "refused": why }),
@@ -220,7 +225,8 @@ impl Process {
             Err(error) => return of_all(&config, &error),
         };
         match Pending::new(generation, shards, config, (sites, logs), certificates, live) {
-            Ok(pending) => {
+            Ok(mut pending) => {
+                pending.challenges = challenges::open_first(&opening.challenges, live.is_some());
                 *lock(&self.pending) = Some(pending);
                 Opened::Fine { sites: facts, warnings }
             }

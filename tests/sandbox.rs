@@ -4,6 +4,7 @@
 //! Each case is a process of its own, this program once more, which enters the sandbox as a worker
 //! does and tells what became of its attempts. The same attempts succeed without a sandbox.
 
+mod acme;
 mod calls;
 
 use std::ffi::CString;
@@ -139,6 +140,9 @@ fn attack_from_within(case: &str, engine: &str, folder: &Path) -> Value {
         user: if getuid().is_root() { 65_534 } else { getuid().as_raw() },
     };
 
+    if case == "acme" {
+        return acme::attack_from_within(&target, &site, folder, reached_at.port());
+    }
     let policy = if case == "off" { Policy::Off } else { Policy::Auto };
     let reach = match case {
         "one process" => Reach::OneProcess,

@@ -18,10 +18,26 @@ pub struct Row {
 }
 
 impl Row {
-    const fn unseen(self, because: &'static str) -> Row {
+    pub(super) const fn unseen(self, because: &'static str) -> Row {
         Row { unseen: Some(because), ..self }
     }
 }
+
+/// What a process may call.
+#[derive(Debug)]
+pub(super) struct Lists {
+    /// Everything else is counted and refused.
+    pub(super) allowed: &'static [Row],
+    /// Of these, calls that libc does without: they end as if this kernel had none of them, and are
+    /// not counted.
+    pub(super) absent: &'static [Row],
+}
+
+/// The lists of a worker and of a packer.
+pub(super) static LISTS: Lists = Lists { allowed: CALLS, absent: ABSENT };
+
+/// A filter cannot read the flags of clone3, which lie in memory: libc falls back to clone.
+static ABSENT: &[Row] = &[row("clone3", "threads")];
 
 /// The arguments with which a call is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,31 +55,31 @@ pub(super) enum Only {
     RingInUse,
 }
 
-const fn row(call: &'static str, why: &'static str) -> Row {
+pub(super) const fn row(call: &'static str, why: &'static str) -> Row {
     Row { call, only: Only::Always, why, unseen: None }
 }
 
-const fn only(call: &'static str, only: Only, why: &'static str) -> Row {
+pub(super) const fn only(call: &'static str, only: Only, why: &'static str) -> Row {
     Row { call, only, why, unseen: None }
 }
 
-const CLONE_THREAD: u64 = 0x0001_0000;
-const PROT_EXEC: u64 = 4;
+pub(super) const CLONE_THREAD: u64 = 0x0001_0000;
+pub(super) const PROT_EXEC: u64 = 4;
 /// `TCGETS`, `TCGETS2` and `FIONBIO`, on x86-64 and AArch64.
 const IOCTLS: &[u64] = &[0x5401, 0x802c_542a, 0x5421];
 /// `SHUT_WR`. The end of receiving would make a listener a socket that can connect.
 const SENDING: &[u64] = &[1];
 /// Connects, past Landlock and the want of a row for connect.
-const MSG_FASTOPEN: u64 = 0x2000_0000;
+pub(super) const MSG_FASTOPEN: u64 = 0x2000_0000;
 /// `F_GETFD`, `F_SETFD`, `F_GETFL` and `F_DUPFD_CLOEXEC`. Others send signals or take leases.
 const DUPLICATES: &[u64] = &[1, 2, 3, 1030];
 /// `PR_SET_NAME`, `PR_GET_NAME` and `PR_SET_VMA`.
 const NAMES: &[u64] = &[15, 16, 0x5356_4d41];
 
 /// Reasons for which a row is not seen.
-const ABORT: &str = "only when the process aborts";
+pub(super) const ABORT: &str = "only when the process aborts";
 const SHARD: &str = "only when a shard that has panicked is made again";
-const ALLOCATOR: &str = "only when the allocator finds it better than another";
+pub(super) const ALLOCATOR: &str = "only when the allocator finds it better than another";
 
 /// The list.
 pub static CALLS: &[Row] = &[

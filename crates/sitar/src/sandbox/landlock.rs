@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Ipv4Addr, SendFlags, SocketAddrV4, SocketType, sendto, socket};
 use sitar_io::probe;
@@ -106,7 +106,7 @@ fn restrict(reach: Reach) -> Result<(), String> {
     let handled = match &reach {
         // Programs that are told about the start may have their socket anywhere.
         Reach::OneProcess => everything & !reading & !BitFlags::from(AccessFs::ResolveUnix),
-        Reach::Worker { .. } => everything,
+        Reach::Worker { .. } | Reach::Authorities { .. } => everything,
     };
     let mut rules = Ruleset::default()
         .handle_access(handled)
@@ -116,6 +116,9 @@ fn restrict(reach: Reach) -> Result<(), String> {
         .map_err(told)?;
     let (roots, everywhere) = match reach {
         Reach::OneProcess => return rules.restrict_self().map(drop).map_err(told),
+        Reach::Authorities { folder, ports } => {
+            return authorities(rules, &folder, &ports)?.restrict_self().map(drop).map_err(told);
+        }
         Reach::Worker { roots, everywhere } => (roots, everywhere),
     };
     for root in &roots {
@@ -126,6 +129,58 @@ fn restrict(reach: Reach) -> Result<(), String> {
     }
     rules = allow(rules, this_process()?)?;
     rules.restrict_self().map(drop).map_err(told)
+}
+
+/// What says how names are resolved, and which authorities certify servers. What is not there is
+/// left out.
+const OF_SYSTEM: &[&std::ffi::CStr] = &[
+    c"/etc/resolv.conf",
+    c"/etc/hosts",
+    c"/etc/host.conf",
+    c"/etc/nsswitch.conf",
+    c"/etc/gai.conf",
+    c"/etc/services",
+    c"/etc/ssl",
+    c"/etc/pki",
+    c"/etc/ca-certificates",
+    c"/usr/share/ca-certificates",
+    c"/usr/local/share/ca-certificates",
+    c"/usr/lib/ssl",
+    // Where links of these lead.
+    c"/run/systemd/resolve",
+    c"/run/resolvconf",
+    c"/run/NetworkManager",
+    c"/run/connman",
+];
+
+/// Allows to connect to these ports, to write into one folder, and to read what names are resolved
+/// by.
+fn authorities(rules: RulesetCreated, folder: &OwnedFd, ports: &[u16]) -> Result<RulesetCreated, String> {
+    let told = |error: RulesetError| error.to_string();
+    let writing = AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::Refer
+        | AccessFs::RemoveFile;
+    let mut rules = rules.add_rule(PathBeneath::new(folder, writing)).map_err(told)?;
+    for port in ports {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp)).map_err(told)?;
+    }
+    for path in OF_SYSTEM {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let Ok(opened) = rustix::fs::openat(CWD, *path, flags, Mode::empty()) else { continue };
+        let stat = rustix::fs::fstat(&opened).map_err(|errno| errno.to_string())?;
+        // A file has no names to be listed.
+        let reading = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => AccessFs::ReadFile | AccessFs::ReadDir,
+            _ => BitFlags::from(AccessFs::ReadFile),
+        };
+        rules = rules.add_rule(PathBeneath::new(&opened, reading)).map_err(told)?;
+    }
+    allow(rules, this_process()?)
 }
 
 fn allow(rules: RulesetCreated, directory: impl AsFd) -> Result<RulesetCreated, String> {

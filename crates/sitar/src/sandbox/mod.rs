@@ -9,6 +9,7 @@
 //! The order is [`enter`], while the process has one thread; then threads and rings, which inherit
 //! what was entered; then [`Entered::seal`], for all threads.
 
+mod acme;
 pub mod calls;
 mod capabilities;
 mod landlock;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::thread::set_no_new_privs;
 use sitar_engines::Rings;
 
-use self::calls::CALLS;
+use self::calls::Lists;
 pub(crate) use self::capabilities::keep_those_of_a_supervisor;
 pub(crate) use self::landlock::{ABI_WHOLE as LANDLOCK_WHOLE, would_leave_fast_open};
 pub use self::layers::Layers;
@@ -63,6 +64,21 @@ pub enum Reach {
         /// A site follows links out of its directory, so that reading is not bounded.
         everywhere: bool,
     },
+    /// The process that speaks with certificate authorities: it resolves names, connects out, and
+    /// keeps what it knows in one folder.
+    Authorities {
+        /// The folder.
+        folder: OwnedFd,
+        /// The ports of TCP that it may connect to.
+        ports: Vec<u16>,
+    },
+}
+
+impl Reach {
+    /// Whether the process serves nothing by itself, so that it can give up everything else.
+    fn is_narrow(&self) -> bool {
+        !matches!(self, Reach::OneProcess)
+    }
 }
 
 /// A sandbox that is not complete yet.
@@ -90,7 +106,7 @@ pub(crate) fn prepare(policy: Policy) {
 /// A layer is missing and the policy is strict, or the kernel refuses what it has.
 pub fn enter(policy: Policy, reach: Reach) -> Result<Entered, Error> {
     let mut layers = Layers::none();
-    let is_worker = matches!(&reach, Reach::Worker { .. });
+    let is_worker = reach.is_narrow();
     if policy == Policy::Off {
         return Ok(Entered { policy, is_worker, leaves_fast_open: false, layers });
     }
@@ -119,9 +135,21 @@ const FAST_OPEN: &str = "connecting out by TCP Fast Open (see sitar doctor)";
 /// # Errors
 /// Those of [`enter`].
 pub(crate) fn seal_packer(policy: Policy) -> Result<(), Error> {
+    seal_without_rings(policy, &calls::LISTS)
+}
+
+/// Completes the sandbox of the process that speaks with authorities, for all threads.
+///
+/// # Errors
+/// Those of [`enter`].
+pub fn seal_acme(policy: Policy) -> Result<(), Error> {
+    seal_without_rings(policy, &acme::LISTS)
+}
+
+fn seal_without_rings(policy: Policy, lists: &Lists) -> Result<(), Error> {
     let mut layers = Layers::none();
     if policy != Policy::Off {
-        seccomp::seal(policy, CALLS, &mut layers);
+        seccomp::seal(policy, lists, &mut layers);
     }
     layers.hold(policy)
 }
@@ -152,7 +180,7 @@ impl Entered {
     pub fn seal(mut self, rings: Rings) -> Result<Layers, Error> {
         if self.policy != Policy::Off {
             self.layers.rings(rings);
-            let is_sealed = self.is_worker && seccomp::seal(self.policy, CALLS, &mut self.layers);
+            let is_sealed = self.is_worker && seccomp::seal(self.policy, &calls::LISTS, &mut self.layers);
             // A filter sees the flags of system calls, and none of those of a ring's operations.
             if self.leaves_fast_open && !(is_sealed && rings == Rings::None) {
                 self.layers.leaves_open(FAST_OPEN);

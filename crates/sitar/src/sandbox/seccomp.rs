@@ -11,13 +11,13 @@ use seccompiler::{
 };
 use sitar_io::{Errno, probe, refused};
 
-use super::calls::{Only, Row};
+use super::calls::{Lists, Only, Row};
 use super::{Layers, Policy};
 use crate::events;
 
-/// Holds all threads of this process to the list. Returns whether it does.
-pub(super) fn seal(policy: Policy, list: &[Row], layers: &mut Layers) -> bool {
-    let sealed = filters(policy, list).and_then(|filters| install(policy, &filters));
+/// Holds all threads of this process to the lists. Returns whether it does.
+pub(super) fn seal(policy: Policy, lists: &Lists, layers: &mut Layers) -> bool {
+    let sealed = filters(policy, lists).and_then(|filters| install(policy, &filters));
     match &sealed {
         Ok(()) => layers.stands("seccomp"),
         Err(why) => layers.lacks("seccomp", why),
@@ -37,25 +37,30 @@ fn install(policy: Policy, filters: &[BpfProgram]) -> Result<(), String> {
 }
 
 /// Returns the filters in the order in which they are installed: each allows the next to be.
-fn filters(policy: Policy, list: &[Row]) -> Result<[BpfProgram; 2], String> {
+fn filters(policy: Policy, lists: &Lists) -> Result<[BpfProgram; 2], String> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
     let compile = |rules, default, matched| {
         let filter = SeccompFilter::new(rules, default, matched, arch).map_err(|error| error.to_string())?;
         BpfProgram::try_from(filter).map_err(|error| error.to_string())
     };
-    let number = |call| refused::call_number(call).map(i64::from);
-    // A filter cannot read the flags of clone3, which lie in memory: libc falls back to clone.
-    let absent = number("clone3").map(|number| (number, Vec::new()));
-    let no_such_call = SeccompAction::Errno(Errno::NOSYS.raw_os_error().unsigned_abs());
-    let first = compile(absent.clone().into_iter().collect(), SeccompAction::Allow, no_such_call)?;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = absent.into_iter().collect();
-    for row in list {
-        if let Some(number) = number(row.call) {
-            rules.insert(number, conditions(row.only)?);
+    let rules = |list: &[Row]| {
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+        for row in list {
+            if let Some(number) = refused::call_number(row.call) {
+                rules.insert(i64::from(number), conditions(row.only)?);
+            }
         }
+        Ok::<_, String>(rules)
+    };
+    let no_such_call = SeccompAction::Errno(Errno::NOSYS.raw_os_error().unsigned_abs());
+    let absent = compile(rules(lists.absent)?, SeccompAction::Allow, no_such_call)?;
+    let mut allowed = rules(lists.allowed)?;
+    // The stricter of two filters decides, and an error is not the strictest.
+    for (number, conditions) in rules(lists.absent)? {
+        allowed.entry(number).or_insert(conditions);
     }
     let refused = if policy == Policy::Strict { SeccompAction::KillProcess } else { SeccompAction::Trap };
-    Ok([first, compile(rules, refused, SeccompAction::Allow)?])
+    Ok([absent, compile(allowed, refused, SeccompAction::Allow)?])
 }
 
 /// Returns the rules of which one has to match.
@@ -82,13 +87,16 @@ fn conditions(only: Only) -> Result<Vec<SeccompRule>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::calls::CALLS;
+    use super::super::{acme, calls};
     use super::*;
 
     #[test]
     fn the_list_compiles_to_filters_that_the_kernel_takes() {
-        for policy in [Policy::Auto, Policy::Strict] {
-            let filters = filters(policy, CALLS).unwrap();
+        let all = [&calls::LISTS, &acme::LISTS];
+        for (policy, lists) in
+            [Policy::Auto, Policy::Strict].into_iter().flat_map(|one| all.map(|lists| (one, lists)))
+        {
+            let filters = filters(policy, lists).unwrap();
             // BPF_MAXINSNS of the kernel.
             assert!(filters.iter().all(|filter| (1..=4096).contains(&filter.len())));
         }

@@ -38,6 +38,7 @@ fn serve(path: &Path, reloads: Vec<Reload>) -> Serving {
         Request::Upgrade { wait } => {
             Reply::Upgrade(Err(Error::new(format!("the new program does not serve after {wait} seconds"))))
         }
+        other => panic!("{other:?}"),
     };
     Admin::bind(path).unwrap().serve(handler).unwrap()
 }

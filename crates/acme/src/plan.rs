@@ -1,5 +1,7 @@
 //! What is wanted: authorities and certificates, as plain values.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::identifier::Identifier;
@@ -36,6 +38,17 @@ pub struct Eab {
     pub kid: String,
     /// The key of HMAC-SHA-256.
     pub key: Zeroizing<Vec<u8>>,
+}
+
+impl Eab {
+    /// Reads a key as authorities give it out: base64url, with its padding or without (RFC 8555
+    /// §7.3.4). `None`: it is something else, or empty.
+    #[must_use]
+    pub fn read_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let text = text.trim().trim_end_matches('=');
+        let key = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
+        (!key.is_empty()).then_some(key)
+    }
 }
 
 impl std::fmt::Debug for Eab {
@@ -106,5 +119,31 @@ impl Wanted {
             KeyType::P256 => first,
             KeyType::Rsa2048 => format!("{first}_rsa"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_accounts_elsewhere() {
+        let read = |text: &str| Eab::read_key(text).map(|key| key.to_vec());
+        assert_eq!(read("AP-_\n"), Some(vec![0, 0xff, 0xbf]));
+        assert_eq!(read("AP8="), Some(vec![0, 0xff]));
+        for wrong in ["", "=", "AP+/", "A", "a key"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_on_disk() {
+        let name = |identifier: &str, key| {
+            let identifiers = vec![Identifier::parse(identifier).unwrap()];
+            Wanted { identifiers, key, profile: None, preferred_chain: None, challenges: Vec::new() }.name()
+        };
+        assert_eq!(name("a.example", KeyType::P256), "a.example");
+        assert_eq!(name("*.a.example", KeyType::Rsa2048), "_.a.example_rsa");
+        assert_eq!(name("2001:db8::1", KeyType::P256), "2001_db8__1");
     }
 }

@@ -36,7 +36,7 @@ use crate::error::Error;
 use store::Store;
 
 pub(crate) use form::is_named_as_ours;
-pub(crate) use guarded::{Base, Rule, is_guarded, open_file, program, read};
+pub(crate) use guarded::{Base, Rule, is_guarded, make_directory, open_file, program, read};
 pub use place::Place;
 pub(crate) use place::home;
 

@@ -29,6 +29,7 @@
 //! | [`serve`] | starts the shards |
 //! | [`systemd`] | what the service manager hears, and the sockets that it passes |
 
+mod acme;
 pub mod admin;
 mod cache;
 mod certificate;

@@ -19,7 +19,7 @@ use crate::sandbox::{self, Reach};
 use crate::settings::Settings;
 use crate::start::Report;
 use crate::watch::{Control, Serve, SourceId, Sources, Watcher};
-use crate::{cli, listen, packer, supervisor, worker};
+use crate::{acme, cli, listen, packer, supervisor, worker};
 
 pub(crate) mod attempt;
 pub(crate) mod certificates;
@@ -48,6 +48,9 @@ pub(crate) const FILE_SHARE: u64 = 8;
 pub fn run(settings: &Settings) -> Result<(), Error> {
     events::begin(settings.log_events);
     if let Some(file) = &settings.config {
+        if acme::is_this_process() {
+            return acme::run();
+        }
         if packer::is_this_process() {
             return packer::run();
         }

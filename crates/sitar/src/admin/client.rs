@@ -22,11 +22,11 @@ const CONNECT: Duration = Duration::from_secs(30);
 
 impl Request {
     /// Returns how long its answer may take. Another's reload may have to end first.
-    fn patience(self) -> Duration {
+    fn patience(&self) -> Duration {
         match self {
-            Request::Status | Request::Numbers => Duration::from_secs(60),
             Request::Reload | Request::Drain => Duration::from_secs(600),
-            Request::Upgrade { wait } => Duration::from_secs(600 + u64::from(wait)),
+            Request::Upgrade { wait } => Duration::from_secs(600 + u64::from(*wait)),
+            _ => Duration::from_secs(60),
         }
     }
 }
@@ -35,7 +35,7 @@ impl Request {
 ///
 /// # Errors
 /// No sitar answers there, this user may not ask it, or it did not understand; with what helps.
-pub fn ask(path: &Path, request: Request) -> Result<Value, Error> {
+pub fn ask(path: &Path, request: &Request) -> Result<Value, Error> {
     let address = unix_socket::address(Purpose::Admin, path)?;
     let socket = connect(&address).map_err(|errno| explain(path, errno))?;
     let failed = |error: io::Error| unanswered(path, &error, request);
@@ -115,7 +115,7 @@ fn is_socket(path: &Path) -> bool {
 }
 
 /// The connection was made, and no answer came.
-fn unanswered(path: &Path, error: &io::Error, request: Request) -> Error {
+fn unanswered(path: &Path, error: &io::Error, request: &Request) -> Error {
     let error_of = |cause: String| {
         Error::new(format!("the sitar at {} did not answer '{}'", printable(path), request.word()))
             .cause(cause)

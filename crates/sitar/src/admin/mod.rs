@@ -20,14 +20,14 @@ mod verbs;
 
 pub use client::ask;
 pub use document::{
-    Certificate, Listener, Log, Reload, Site, SiteContent, SiteEncodings, SiteState, Status, Upgraded,
-    Worker, read_reload, read_status, read_upgrade,
+    Certificate, Listener, Log, Ordered, Reload, Site, SiteContent, SiteEncodings, SiteState, Status,
+    Upgraded, Worker, read_done, read_ordered, read_reload, read_status, read_upgrade,
 };
 pub use paths::SOCKET;
 pub(crate) use paths::socket;
 pub(crate) use server::Leaver;
 pub use server::{Admin, Serving};
-pub(crate) use text::{grouped, size, span};
+pub(crate) use text::{grouped, size, span, time};
 pub use totals::{CountsByName, CountsByStatus, Histogram, SiteTotals, Totals, read_totals};
 pub(crate) use totals::{SITES_MAX, by_class};
 pub(crate) use verbs::other_version;
@@ -48,7 +48,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 }
 
 /// A request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// What is served, and how it is.
     Status,
@@ -63,6 +63,22 @@ pub enum Request {
         /// Seconds that it may take to serve.
         wait: u32,
     },
+    /// What is known of certificates that are ordered from authorities.
+    Certificates,
+    /// Order a certificate now.
+    Renew {
+        /// Its name.
+        name: String,
+    },
+    /// Revoke a certificate, and order another in its place.
+    Revoke {
+        /// Its name.
+        name: String,
+        /// The reason (RFC 5280 §5.3.1).
+        reason: u8,
+    },
+    /// Replace the keys of all accounts with authorities.
+    RollOver,
 }
 
 /// An answer.
@@ -78,25 +94,37 @@ pub enum Reply {
     Drain,
     /// To [`Request::Upgrade`]: what serves now, or why it is still this one.
     Upgrade(Result<Upgraded, Error>),
+    /// To [`Request::Certificates`].
+    Certificates(Vec<Ordered>),
+    /// To [`Request::Renew`], [`Request::Revoke`] and [`Request::RollOver`]: it has begun, or why
+    /// not.
+    Begun(Result<(), Error>),
 }
 
 impl Request {
     /// Returns the word with which its line begins.
-    fn word(self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
             Request::Status => "status",
             Request::Numbers => "numbers",
             Request::Reload => "reload",
             Request::Drain => "drain",
             Request::Upgrade { .. } => "upgrade",
+            Request::Certificates => "certificates",
+            Request::Renew { .. } => "renew",
+            Request::Revoke { .. } => "revoke",
+            Request::RollOver => "roll-over",
         }
     }
 
     /// Returns the line that is sent for it, without its end.
-    fn line(self) -> String {
+    fn line(&self) -> String {
+        let word = self.word();
         match self {
-            Request::Upgrade { wait } => format!("upgrade {wait}"),
-            other => other.word().to_owned(),
+            Request::Upgrade { wait } => format!("{word} {wait}"),
+            Request::Renew { name } => format!("{word} {name}"),
+            Request::Revoke { name, reason } => format!("{word} {reason} {name}"),
+            _ => word.to_owned(),
         }
     }
 
@@ -105,10 +133,22 @@ impl Request {
         match line.split_once(' ') {
             None if line == "upgrade" => Some(Request::Upgrade { wait: UPGRADE_WAIT }),
             None => {
-                let plain = [Request::Status, Request::Numbers, Request::Reload, Request::Drain];
+                let plain = [
+                    Request::Status,
+                    Request::Numbers,
+                    Request::Reload,
+                    Request::Drain,
+                    Request::Certificates,
+                    Request::RollOver,
+                ];
                 plain.into_iter().find(|one| one.word() == line)
             }
             Some(("upgrade", wait)) => Some(Request::Upgrade { wait: wait.parse().ok()? }),
+            Some(("renew", name)) => Some(Request::Renew { name: name.to_owned() }),
+            Some(("revoke", rest)) => {
+                let (reason, name) = rest.split_once(' ')?;
+                Some(Request::Revoke { name: name.to_owned(), reason: reason.parse().ok()? })
+            }
             Some(_) => None,
         }
     }

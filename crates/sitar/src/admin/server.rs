@@ -28,7 +28,7 @@ const ASKING: Duration = Duration::from_secs(5);
 /// Time for a client to take the answer.
 const ANSWERING: Duration = Duration::from_secs(30);
 /// Bytes of a request, at most, its end included.
-const REQUEST_MAX: usize = 64;
+const REQUEST_MAX: usize = 320;
 /// Pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -238,7 +238,7 @@ struct Client {
 
 enum State {
     /// Its request comes.
-    Asking { request: [u8; REQUEST_MAX], len: usize },
+    Asking { request: Box<[u8; REQUEST_MAX]>, len: usize },
     /// The answer goes out.
     Answering { answer: Vec<u8>, sent: usize },
 }
@@ -262,7 +262,7 @@ impl Client {
             let (peer, own) = (peer.as_raw(), own.as_raw());
             format!("user {peer} may not ask: only root and user {own}, which it runs as, may")
         });
-        let state = State::Asking { request: [0; REQUEST_MAX], len: 0 };
+        let state = State::Asking { request: Box::new([0; REQUEST_MAX]), len: 0 };
         Ok(Client { socket, refusal, deadline: Instant::now() + ASKING, state })
     }
 

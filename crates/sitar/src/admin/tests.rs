@@ -3,6 +3,7 @@ use crate::error::Error;
 use rustix::fs::{FileType, Mode};
 use rustix::process::Uid;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use sitar_acme::{Progress, Stage};
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -34,13 +35,57 @@ fn serve(path: &Path) -> Serving {
             Request::Reload => Reply::Reload(Reload::done(requests, Vec::new())),
             Request::Drain => Reply::Drain,
             Request::Upgrade { wait } => Reply::Upgrade(Ok(Upgraded { version: "9.9.9".into(), pid: wait })),
+            Request::Certificates => Reply::Certificates(vec![ordered()]),
+            Request::Renew { name } if name == "a.example" => Reply::Begun(Ok(())),
+            Request::Revoke { name, reason: 4 } if name == "a.example" => Reply::Begun(Ok(())),
+            Request::Renew { name } | Request::Revoke { name, .. } => Reply::Begun(Err(Error::new(name))),
+            Request::RollOver => Reply::Begun(Ok(())),
         }
     };
     Admin::bind(path).unwrap().serve(handler).unwrap()
 }
 
+/// A certificate that could not be renewed.
+fn ordered() -> Ordered {
+    let progress = Progress {
+        name: "a.example".into(),
+        stage: Stage::Failing,
+        serial: Some("0a".into()),
+        validity: Some((1_700_000_000, 1_707_776_000)),
+        authority: Some("https://ca.example/directory".into()),
+        next: std::time::UNIX_EPOCH.checked_add(Duration::from_secs(1_706_000_000)),
+        failed: Some("the port is closed".into()),
+        hint: Some("open it".into()),
+        failures: 2,
+    };
+    Ordered { names: vec!["a.example".into(), "*.a.example".into()], is_served: true, progress }
+}
+
+#[test]
+fn ordered_certificates_are_asked_for() {
+    let (_folder, path) = socket();
+    let _serving = serve(&path);
+    let asked = |request: &Request| ask(&path, request).unwrap();
+    assert_eq!(read_ordered(&asked(&Request::Certificates)), Some(vec![ordered()]));
+    let name = |name: &str| name.to_owned();
+    let refused = Some(Err("b.example".to_owned()));
+    for (request, begun) in [
+        (Request::Renew { name: name("a.example") }, Some(Ok(()))),
+        (Request::Renew { name: name("b.example") }, refused.clone()),
+        (Request::Revoke { name: name("a.example"), reason: 4 }, Some(Ok(()))),
+        (Request::Revoke { name: name("b.example"), reason: 4 }, refused),
+        (Request::RollOver, Some(Ok(()))),
+    ] {
+        let done = read_done(&asked(&request)).map(|done| done.map_err(|error| error.sentence()));
+        assert_eq!(done, begun, "{request:?}");
+    }
+    // The longest name that there is.
+    let long = Request::Renew { name: format!("{}.example", "a.".repeat(122)) };
+    assert!(read_done(&asked(&long)).unwrap().is_err());
+}
+
 fn status_of(path: &Path) -> Status {
-    read_status(&ask(path, Request::Status).unwrap()).unwrap()
+    read_status(&ask(path, &Request::Status).unwrap()).unwrap()
 }
 
 /// An error without the folder that is another one each time.
@@ -69,7 +114,7 @@ fn requests_are_answered_one_after_the_other() {
     let (_folder, path) = socket();
     let serving = serve(&path);
     assert_eq!((status_of(&path).pid, status_of(&path).uptime_seconds), (7, 2));
-    assert_eq!(read_reload(&ask(&path, Request::Reload).unwrap()), Some(Reload::done(3, Vec::new())));
+    assert_eq!(read_reload(&ask(&path, &Request::Reload).unwrap()), Some(Reload::done(3, Vec::new())));
     drop(serving);
     assert!(!path.exists(), "its file is left behind");
 }
@@ -93,8 +138,8 @@ fn the_line_is_all_that_counts() {
         (b"status now\n", "\"error\": \"unknown request 'status now'\""),
         (b"GET / HTTP/1.1\r\n\r\n", "\"error\": \"unknown request 'GET / HTTP/1.1'\""),
         (b"\xff\0\n", "\"error\": \"unknown request '\u{fffd}\\u0000'\""),
-        (&[b'a'; 63], "\"error\": \"unknown request 'aaa"),
-        (&[b'a'; 64], "\"error\": \"the request is too long\""),
+        (&[b'a'; 319], "\"error\": \"unknown request 'aaa"),
+        (&[b'a'; 320], "\"error\": \"the request is too long\""),
     ] {
         let answer = exchange(&path, bytes);
         assert!(answer.contains(wanted), "{}: {answer}", bytes.escape_ascii());
@@ -307,7 +352,7 @@ fn places_that_cannot_be() {
     drop(Admin::bind(&fits).unwrap());
     let long = folder.path().join("x".repeat(108 - base));
     let cause = "  cause: its path has 108 bytes, and the kernel takes at most 107\n";
-    for error in [Admin::bind(&long).unwrap_err(), ask(&long, Request::Status).unwrap_err()] {
+    for error in [Admin::bind(&long).unwrap_err(), ask(&long, &Request::Status).unwrap_err()] {
         assert!(error.to_string().contains(cause), "{error}");
     }
     let empty = Admin::bind(Path::new("")).unwrap_err().to_string();
@@ -318,7 +363,7 @@ fn places_that_cannot_be() {
 #[test]
 fn no_server_there() {
     let (folder, path) = socket();
-    let error = |path: &Path| shown(&ask(path, Request::Status).unwrap_err(), &folder);
+    let error = |path: &Path| shown(&ask(path, &Request::Status).unwrap_err(), &folder);
     let hints = "  hint: is it running? See: ps -C sitar -o pid,user,args\n  \
                  hint: it has a socket where its configuration says so ([admin]); if that is elsewhere: --socket PATH";
     assert_eq!(
@@ -374,7 +419,7 @@ fn answers_of_others() {
         ),
     ] {
         let answering = answering(&path, bytes);
-        assert_eq!(shown(&ask(&path, Request::Status).unwrap_err(), &folder), expected);
+        assert_eq!(shown(&ask(&path, &Request::Status).unwrap_err(), &folder), expected);
         answering.join().unwrap();
     }
 }
@@ -403,7 +448,7 @@ fn time_in_which_another_is_answered_does_not_count() {
             std::thread::sleep(Duration::from_secs(6));
             Reply::Reload(Reload::done(1, Vec::new()))
         }
-        Request::Numbers | Request::Drain | Request::Upgrade { .. } => unreachable!("nothing asks for it"),
+        _ => unreachable!("nothing asks for it"),
     };
     let _serving = Admin::bind(&path).unwrap().serve(handler).unwrap();
     let mut waiting = connected(&path);

@@ -365,7 +365,7 @@ fn date(seconds: u64) -> String {
 }
 
 /// Returns a time as `2030-01-31 23:59:59 UTC`.
-fn time(seconds: u64) -> String {
+pub(crate) fn time(seconds: u64) -> String {
     match clock(seconds) {
         Some(time) => {
             let (hour, minute, second) = time.to_hms();

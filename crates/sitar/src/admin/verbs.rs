@@ -15,9 +15,9 @@ use crate::output;
 /// No server answers, or its answer is not understood.
 pub fn status(arguments: &cli::Status) -> Result<ExitCode, Error> {
     let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
-    let mut answer = ask(&path, Request::Status)?;
+    let mut answer = ask(&path, &Request::Status)?;
     // Apart from it: what is known without the worker is not to wait for that.
-    let numbers = ask(&path, Request::Numbers);
+    let numbers = ask(&path, &Request::Numbers);
     if arguments.json {
         // What another version answers is printed as it is.
         if document::read_status(&answer).is_some() {
@@ -59,7 +59,7 @@ fn add_numbers(status: &mut Value, numbers: Result<Value, Error>) {
 /// No server answers, or its answer is not understood.
 pub fn reload(arguments: &cli::Reload) -> Result<ExitCode, Error> {
     let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
-    let answer = ask(&path, Request::Reload)?;
+    let answer = ask(&path, &Request::Reload)?;
     let reload = document::read_reload(&answer)
         .ok_or_else(|| other_version(&path, &answer).hint("see what it serves now: sitar status"))?;
     if !reload.ok {
@@ -77,7 +77,7 @@ pub fn reload(arguments: &cli::Reload) -> Result<ExitCode, Error> {
 /// No server answers.
 pub fn drain(arguments: &cli::Drain) -> Result<ExitCode, Error> {
     let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
-    ask(&path, Request::Drain)?;
+    ask(&path, &Request::Drain)?;
     output::print("draining: it accepts no more connections, and ends when those that it has are done\n")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -89,7 +89,7 @@ pub fn drain(arguments: &cli::Drain) -> Result<ExitCode, Error> {
 /// No server answers, or its answer is not understood.
 pub fn upgrade(arguments: &cli::Upgrade) -> Result<ExitCode, Error> {
     let path = paths::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
-    let answer = ask(&path, Request::Upgrade { wait: arguments.wait })?;
+    let answer = ask(&path, &Request::Upgrade { wait: arguments.wait })?;
     let upgraded = document::read_upgrade(&answer)
         .ok_or_else(|| other_version(&path, &answer).hint("see what it serves now: sitar status"))?;
     match upgraded {

@@ -67,8 +67,11 @@ pub enum Level {
 }
 
 impl Level {
+    /// All of them.
+    pub(crate) const ALL: [Level; 3] = [Level::Error, Level::Warning, Level::Info];
+
     /// Returns the word in a line of text.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Level::Error => "error",
             Level::Warning => "warning",

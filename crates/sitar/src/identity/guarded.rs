@@ -189,7 +189,7 @@ pub(super) fn open_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<
 }
 
 /// Makes a directory for this user alone, or takes one that is there if it is such a directory.
-pub(super) fn make_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd, Refusal> {
+pub(crate) fn make_directory(at: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd, Refusal> {
     let made = match rustix::fs::mkdirat(at, name, Mode::RWXU) {
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(Refusal::io(path, errno)),

@@ -76,7 +76,7 @@ impl Place {
     }
 
     /// Makes the directory where there is none, and opens it.
-    pub(super) fn make(&self) -> Result<OwnedFd, Refusal> {
+    pub(crate) fn make(&self) -> Result<OwnedFd, Refusal> {
         guarded::make_directory(&self.base.make()?, &self.name, &self.directory())
     }
 

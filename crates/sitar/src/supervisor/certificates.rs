@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use sitar_server::Pem;
 use sitar_tls::Identity;
 
 use super::Live;
+use super::acme::Wishes;
 use crate::certificate::{self, Loaded};
 use crate::config::{self, Config, SiteConfig};
 use crate::error::Error;
@@ -34,8 +36,12 @@ pub(super) enum Purpose<'l> {
 pub(super) struct Certificate {
     /// `None`: nothing watches it.
     pub(super) source: Option<SourceId>,
-    /// `None`: made on this machine.
+    /// `None`: made on this machine, or ordered from an authority.
     pub(super) files: Option<CertificateFiles>,
+    /// The name of the one that is ordered from an authority.
+    pub(super) ordered: Option<String>,
+    /// It was made on this machine; for one that is ordered, until there is another.
+    pub(super) is_local: bool,
     pub(super) identity: Identity,
     pub(super) report: Report,
     /// What every worker gets, also one that is started later.
@@ -68,6 +74,8 @@ pub(super) struct Read {
     /// What clients may object to.
     pub(super) notes: Vec<String>,
     pub(super) warnings: Vec<Warning>,
+    /// What is wanted of authorities.
+    pub(super) wishes: Option<Arc<Wishes>>,
     /// What keeps them from being served.
     pub(super) found: Vec<Found>,
 }
@@ -75,14 +83,15 @@ pub(super) struct Read {
 /// Reads the certificates of all sites.
 pub(super) fn read(config: &Config, purpose: &Purpose<'_>) -> Read {
     let mut reader = Reader::new(purpose);
+    reader.read_wishes(config);
     let mut sources = Sources::new();
     for (number, site) in config.sites.iter().enumerate() {
         reader.number = number;
         reader.read(site, &mut sources);
     }
     let (notes, warnings) = (std::mem::take(&mut reader.notes), std::mem::take(&mut reader.warnings));
-    let found = std::mem::take(&mut reader.found);
-    Read { certificates: reader.finish(), sources, notes, warnings, found }
+    let (found, wishes) = (std::mem::take(&mut reader.found), reader.wishes.take());
+    Read { certificates: reader.finish(), sources, notes, warnings, wishes, found }
 }
 
 /// Reads certificates, site after site.
@@ -96,6 +105,11 @@ struct Reader<'p> {
     /// The place of what has been read, or nothing where that failed, which has been said.
     known: HashMap<CertificateFiles, Option<usize>>,
     local: Option<Option<usize>>,
+    /// The one of this machine, or nothing where that failed, which has been said.
+    made: Option<Option<Certificate>>,
+    /// What is wanted of authorities, and the names of what each site wants.
+    wishes: Option<Arc<Wishes>>,
+    ordered: Vec<(usize, String)>,
     /// The certificates of the default site come first: clients that name no host get them.
     first: Vec<usize>,
     notes: Vec<String>,
@@ -113,6 +127,9 @@ impl<'p> Reader<'p> {
             client_cas: Vec::new(),
             known: HashMap::new(),
             local: None,
+            made: None,
+            wishes: None,
+            ordered: Vec::new(),
             first: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -137,9 +154,8 @@ impl<'p> Reader<'p> {
         }
         let places: Vec<usize> = match &site.certificates {
             config::Certificates::None => return,
-            config::Certificates::Local | config::Certificates::Acme(_) => {
-                self.local(site).into_iter().collect()
-            }
+            config::Certificates::Local => self.local(site).into_iter().collect(),
+            config::Certificates::Acme(_) => self.ordered(site),
             config::Certificates::Files(all) => {
                 let places = all.iter().map(|files| self.files(files, site, sources));
                 places.collect::<Vec<_>>().into_iter().flatten().collect()
@@ -193,18 +209,70 @@ impl<'p> Reader<'p> {
 
     fn add(&mut self, source: Option<SourceId>, files: Option<&CertificateFiles>, loaded: Loaded) -> usize {
         let Loaded { pem, identity, report, .. } = loaded;
-        self.list.push(Certificate { source, files: files.cloned(), identity, report, pem });
+        let (files, ordered) = (files.cloned(), None);
+        self.push(Certificate { source, files, ordered, is_local: false, identity, report, pem })
+    }
+
+    fn push(&mut self, certificate: Certificate) -> usize {
+        self.list.push(certificate);
         self.list.len() - 1
     }
 
-    /// Makes or reads the certificate of this machine.
+    /// Reads what the configuration wants of authorities.
+    fn read_wishes(&mut self, config: &Config) {
+        self.ordered = config.acme_plan().into_iter().map(|(site, wanted)| (site, wanted.name())).collect();
+        let is_check = matches!(self.purpose, Purpose::Check);
+        match Wishes::read(config, is_check) {
+            Ok(wishes) => self.wishes = wishes.map(Arc::new),
+            Err(errors) => {
+                let whole = config::Place { file: config.file.as_path().into(), line: 0, column: 0 };
+                let found = errors.iter().map(|error| Found::of_all(config::problem(&whole, error)));
+                self.found.extend(found);
+            }
+        }
+    }
+
+    /// Returns the places of certificates that are ordered. Where there is none yet, it is the one
+    /// of this machine.
+    fn ordered(&mut self, site: &SiteConfig) -> Vec<usize> {
+        let Some(wishes) = self.wishes.clone() else { return Vec::new() };
+        let own = self.ordered.iter().filter(|(number, _)| *number == self.number);
+        let names: Vec<String> = own.map(|(_, name)| name.clone()).collect();
+        let mut places = Vec::new();
+        // Clients that ask for an address name no host, and get the first.
+        let (of_addresses, of_names): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| wishes.is_for_addresses(name));
+        for name in of_addresses.into_iter().chain(of_names) {
+            let ordered = Some(name.clone());
+            let certificate = match wishes.certificate(&name) {
+                Some(Loaded { pem, identity, report, .. }) => {
+                    let (source, files) = (None, None);
+                    Some(Certificate { source, files, ordered, is_local: false, identity, report, pem })
+                }
+                None => self.made(site).map(|made| Certificate { ordered, ..made }),
+            };
+            places.extend(certificate.map(|certificate| self.push(certificate)));
+        }
+        places
+    }
+
     fn local(&mut self, site: &SiteConfig) -> Option<usize> {
         if let Some(known) = self.local {
             return known;
         }
+        let place = self.made(site).map(|made| self.push(made));
+        self.local = Some(place);
+        place
+    }
+
+    /// Makes or reads the certificate of this machine.
+    fn made(&mut self, site: &SiteConfig) -> Option<Certificate> {
+        if let Some(known) = &self.made {
+            return known.clone();
+        }
         if let Purpose::Check = self.purpose {
             // It would be made.
-            self.local = Some(None);
+            self.made = Some(None);
             if let Err(error) = identity::Place::of_environment() {
                 self.refuse(site, &error);
             }
@@ -220,23 +288,22 @@ impl<'p> Reader<'p> {
             let names = names.chain(identity.addresses().iter().map(ToString::to_string)).collect();
             let report = Report { path: local.ca_path, names, fingerprint: local.fingerprint };
             let pem = Pem { chain: local.chain_pem, key: local.key_pem };
-            Ok(Loaded { pem, identity, report, warnings: Vec::new() })
+            let (source, files, ordered) = (None, None, None);
+            Ok(Certificate { source, files, ordered, is_local: true, identity, report, pem })
         });
-        let place = match opened {
-            Ok(loaded) => Some(self.add(None, None, loaded)),
-            Err(error) => {
-                self.refuse(site, &error);
-                None
-            }
-        };
-        self.local = Some(place);
-        place
+        let made = opened.map_err(|error| self.refuse(site, &error)).ok();
+        self.made = Some(made.clone());
+        made
     }
 
     /// Notes the hosts of a site that none of its certificates names.
     fn note_uncovered(&mut self, site: &SiteConfig, places: &[usize]) {
         let own: Vec<&Certificate> = places.iter().filter_map(|place| self.list.get(*place)).collect();
         let Some(first) = own.first() else { return };
+        // An authority is asked for the names that are missing, and status says so.
+        if first.ordered.is_some() {
+            return;
+        }
         let is_covered = |host: &String| {
             let host = host.replacen('*', "x", 1);
             own.iter().any(|certificate| certificate.identity.certificate_names().cover(&host))

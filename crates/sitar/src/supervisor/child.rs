@@ -309,7 +309,6 @@ impl Worker {
     ///
     /// # Errors
     /// It cannot, and goes on with those before.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what orders certificates calls it"))]
     pub(super) fn challenge(&self, pending: &[sitar_acme::Pending]) -> Result<(), String> {
         let challenges = Challenges(pending.to_vec());
         challenges.check()?;

@@ -5,6 +5,7 @@
 //! what the configuration names, out of descriptors that it is given, and then serves it. What
 //! cannot be opened keeps a start from starting, and leaves a running server as it is.
 
+mod acme;
 mod bound;
 mod certificates;
 mod check;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use sitar_engines::rings;
 
+use self::acme::Acme;
 use self::bound::Bound;
 use self::certificates::{Certificates, Purpose};
 pub(crate) use self::check::check;
@@ -98,6 +100,7 @@ pub(crate) struct Supervisor {
     /// Told when one of them ends.
     has_ended: Condvar,
     packing: Packing,
+    acme: Acme,
     reopening: Reopening,
 }
 
@@ -207,6 +210,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
         unwatched: Mutex::default(),
         has_ended: Condvar::new(),
         packing: Packing::default(),
+        acme: Acme::default(),
         reopening: Reopening::default(),
     });
     let Sockets { mut admin, metrics } = supervisor.begin(read.found, inherited.as_deref_mut())?;
@@ -246,10 +250,12 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     supervisor.manager.ready(&systemd::summary(&supervisor.status()));
     supervisor.feed_watchdog()?;
     supervisor.start_packing();
+    supervisor.order(read.wishes.as_ref());
 
     supervisor.rest_soon();
     supervisor.wait();
     supervisor.packing.end();
+    supervisor.acme.end();
     supervisor.packing.wait_for_end(Duration::from_secs(1));
     obeying.end();
     drop((serving, exporting));
@@ -292,7 +298,7 @@ impl Supervisor {
         let worker = self.new_worker()?;
         let files = Files::open(&live.config);
         found.extend(log::open::problems(&live.config, &files.logs).into_iter().map(Found::of_all));
-        let opened = worker.open(&live.config, &live.opening(self.shards, files));
+        let opened = worker.open(&live.config, &live.opening(self.shards, files, Vec::new()));
         let asked = opened.and_then(|opened| self.begin_with(&worker, opened, found, inherited));
         if asked.is_err() {
             // What it says goes first.
@@ -398,6 +404,12 @@ impl Supervisor {
                 admin::Request::Upgrade { wait } => {
                     admin::Reply::Upgrade(supervisor.upgrade(Duration::from_secs(u64::from(wait))))
                 }
+                admin::Request::Certificates => admin::Reply::Certificates(supervisor.ordered()),
+                admin::Request::Renew { name } => admin::Reply::Begun(supervisor.renew_certificate(&name)),
+                admin::Request::Revoke { name, reason } => {
+                    admin::Reply::Begun(supervisor.revoke_certificate(&name, reason))
+                }
+                admin::Request::RollOver => admin::Reply::Begun(supervisor.roll_over()),
             }
         })?;
         *lock(&self.leaver) = Some(serving.leaver());

@@ -187,6 +187,7 @@ impl Supervisor {
         self.reopen_logs_since(reopened);
         self.watch_again(read.sources, &next);
         self.packing.look();
+        self.order(read.wishes.as_ref());
         Ok(changes)
     }
 
@@ -207,7 +208,7 @@ impl Supervisor {
     ) -> Result<(), Vec<Error>> {
         let each = |problems: Vec<Problem>| problems.iter().map(config::error).collect::<Vec<_>>();
         let one = |error: Error| vec![error];
-        let opening = next.opening(self.shards, files);
+        let opening = next.opening(self.shards, files, self.acme.pending());
         match worker.open(&next.config, &opening).map_err(one)? {
             Opened::Fine { sites, .. } => next.sites = sites,
             Opened::Refused(more) => found.extend(more),

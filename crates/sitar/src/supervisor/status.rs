@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::bound::{self, Bound};
 use super::certificates::Certificate;
 use super::certificates::ClientCaFile;
-use super::{Live, Supervisor, fixed};
+use super::{Live, Supervisor, acme, fixed};
 use crate::admin::{self, SiteState, Status};
 use crate::certificate::{expiry, warnings};
 use crate::config::{SiteConfig, SiteContent};
@@ -86,12 +86,14 @@ impl Supervisor {
     /// Returns what is served, and how it is.
     pub(super) fn status(&self) -> Status {
         let told = self.ask_worker();
+        let ordered = acme::warnings(&self.ordered());
         let live = self.live();
         let now = SystemTime::now();
         let packing: Vec<bool> = (0..live.sites.len()).map(|place| self.packing.is_running(place)).collect();
         let complaints = self.packing.complaints();
         let own = live.warnings.iter().map(|warning| warning.text.clone());
-        let warnings = own.chain(told.warnings).chain(failures(&live)).chain(complaints).collect();
+        let warnings =
+            own.chain(told.warnings).chain(failures(&live)).chain(ordered).chain(complaints).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -21,6 +21,7 @@ impl Supervisor {
         self.manager.status("draining");
         self.live().close();
         self.packing.end();
+        self.acme.end();
         self.have_all(Leave::Drain);
     }
 
@@ -29,6 +30,7 @@ impl Supervisor {
         self.stops.fetch_add(1, Ordering::SeqCst);
         self.manager.stopping();
         self.packing.end();
+        self.acme.end();
         let mut live = self.live();
         // Or clients would wait there for an answer that nothing gives.
         live.close();

@@ -253,8 +253,9 @@ impl Supervisor {
         }
         self.metrics.leave(takes.metrics);
         self.stops.fetch_add(1, Ordering::SeqCst);
-        // The successor packs, in the same cache.
+        // The successor packs, in the same cache, and orders, in the same folder.
         self.packing.end();
+        self.acme.end();
         {
             let mut live = self.live();
             live.watcher.stop();

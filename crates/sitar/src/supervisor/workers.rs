@@ -8,6 +8,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sitar_acme::Pending;
+
 use super::child::{Leave, Oversee, Worker, lock};
 use super::{Live, Supervisor, site_name};
 use crate::error::Error;
@@ -32,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Live {
     /// Returns what a worker needs to open the configuration.
-    pub(super) fn opening(&self, shards: NonZeroU16, files: Files) -> Opening {
+    pub(super) fn opening(&self, shards: NonZeroU16, files: Files, challenges: Vec<Pending>) -> Opening {
         Opening {
             generation: self.generation,
             user: self.user,
@@ -41,7 +43,7 @@ impl Live {
             identities: self.certificates.list.iter().map(|one| one.pem.clone()).collect(),
             by_host: self.certificates.by_host.clone(),
             client_cas: self.certificates.client_cas.iter().map(|one| (one.site, one.pem.clone())).collect(),
-            challenges: Challenges::default(),
+            challenges: Challenges(challenges),
             files: files.sites,
             logs: files.logs,
         }
@@ -189,7 +191,7 @@ impl Supervisor {
         before: &[SiteFacts],
     ) -> Result<Live, Error> {
         let worker = self.new_worker()?;
-        let opening = next.opening(self.shards, files);
+        let opening = next.opening(self.shards, files, self.acme.pending());
         let done = worker.open(&next.config, &opening).and_then(|opened| {
             next.sites = fine(opened, before)?;
             worker.serve(next.generation, &next.bound)

@@ -27,14 +27,14 @@ pub(super) struct Sample {
 pub(super) fn sample(path: &Path, with_warnings: bool) -> Result<Sample, Error> {
     // First, since the time of the sample is that of its numbers.
     let totals = || {
-        let answer = ask(path, Request::Numbers)?;
+        let answer = ask(path, &Request::Numbers)?;
         read_totals(&answer).ok_or_else(|| admin::other_version(path, &answer))
     };
     let totals = totals()?;
     let mut warnings = Vec::new();
     // Of a worker that is silent it would be waited for.
     if with_warnings && totals.is_up {
-        let status = ask(path, Request::Status).ok().and_then(|answer| read_status(&answer));
+        let status = ask(path, &Request::Status).ok().and_then(|answer| read_status(&answer));
         warnings = status.map(|status| status.warnings).unwrap_or_default();
     }
     Ok(Sample { totals, warnings })

@@ -63,11 +63,7 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
             .hint("sitar sets it for its own workers: take it out of the environment")
     })?;
     let _ = rustix::thread::set_name(c"sitar-worker");
-    // A terminal sends its signals to the supervisor, too, which decides.
-    let ignored = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
-        let _ = signal_hook::flag::register(signal, Arc::clone(&ignored));
-    }
+    ignore_signals();
     let first = channel.receive(Limits::OF_SUPERVISOR).map_err(broken)?;
     let Some(first) = first else { return Ok(()) };
     let question = Question::read(first).ok_or_else(|| broken(not_understood()))?;
@@ -93,6 +89,14 @@ pub(crate) fn run(file: &ConfigFile) -> Result<(), Error> {
     process.tell_counted(&worker);
     stopped(counts).with("worker", std::process::id()).say();
     Ok(())
+}
+
+/// Ignores signals that a terminal sends to the supervisor, too, which decides.
+pub(crate) fn ignore_signals() {
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
+        let _ = signal_hook::flag::register(signal, Arc::clone(&ignored));
+    }
 }
 
 /// Takes standard input as a channel, and leaves nothing in its place.

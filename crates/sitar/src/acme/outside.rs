@@ -1,0 +1,142 @@
+//! The world of the process: its supervisor.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use sitar_acme::{Command, DnsChange, Outside, Pending, Plan, Progress};
+
+use super::told::Told;
+use crate::channel::{Limits, Line};
+use crate::error::Error;
+use crate::events;
+
+/// The time for every shard to answer a challenge.
+const ANSWERING: Duration = Duration::from_secs(60);
+/// The time for the operator's command, and a little more.
+const CHANGING: Duration = Duration::from_secs(330);
+/// The time for what needs no work.
+const TELLING: Duration = Duration::from_secs(30);
+/// The longest wait at a time: the clock may be set meanwhile.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// The supervisor, asked and obeyed.
+pub(super) struct World {
+    line: Arc<Line>,
+    commands: Receiver<Command>,
+    is_ending: Arc<AtomicBool>,
+}
+
+/// What comes from the supervisor, for the thread that reads it.
+pub(super) struct Commands {
+    line: Arc<Line>,
+    commands: Sender<Command>,
+    is_ending: Arc<AtomicBool>,
+}
+
+impl World {
+    pub(super) fn new(line: Arc<Line>) -> (World, Commands) {
+        let (sender, commands) = channel();
+        let is_ending = Arc::new(AtomicBool::new(false));
+        let reader =
+            Commands { line: Arc::clone(&line), commands: sender, is_ending: Arc::clone(&is_ending) };
+        (World { line, commands, is_ending }, reader)
+    }
+
+    /// Orders what is wanted until the supervisor is gone.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub(super) fn order(mut self, plan: Plan, folder: OwnedFd) -> Result<(), Error> {
+        let _ = (plan, folder, &mut self);
+        Ok(())
+    }
+
+    fn ask(&self, told: &Told, limit: Duration) -> Result<Value, String> {
+        let answer = self.line.ask(&told.to_json(), &[], &[], limit);
+        answer.map(|answer| answer.value).map_err(|error| format!("the supervisor does not answer: {error}"))
+    }
+
+    /// Asks for something that is done, or not: then a sentence is the answer.
+    fn have(&self, told: &Told, limit: Duration) -> Result<(), String> {
+        match self.ask(told, limit)? {
+            Value::String(why) => Err(why),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Outside for World {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn wait(&mut self, until: Option<SystemTime>) -> Option<Command> {
+        loop {
+            let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+            match self.commands.recv_timeout(left.unwrap_or(WAIT_MAX).min(WAIT_MAX)) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Disconnected) => return Some(Command::End),
+                Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left <= WAIT_MAX) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, pending: &[Pending]) -> Result<(), String> {
+        self.have(&Told::Answer(pending.to_vec()), ANSWERING)
+    }
+
+    fn change_dns(&mut self, change: DnsChange, name: &str, value: &str) -> Result<(), String> {
+        let told = Told::ChangeDns { change, name: name.to_owned(), value: value.to_owned() };
+        self.have(&told, CHANGING)
+    }
+
+    fn issued(&mut self, name: &str) -> Result<(), String> {
+        self.have(&Told::Issued(name.to_owned()), ANSWERING)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let _ = self.ask(&Told::Progress(Box::new(progress.clone())), TELLING);
+    }
+
+    fn is_ending(&mut self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
+    }
+}
+
+impl Commands {
+    /// Passes on what the supervisor says, until it is gone.
+    pub(super) fn obey(self) {
+        let ended = self.line.run(Limits::OF_SUPERVISOR, |question| {
+            let value = &question.message.value;
+            let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let command = match &*text("do") {
+                "renew" => Some(Command::Renew(text("name"))),
+                "revoke" => {
+                    let reason = value.get("reason").and_then(Value::as_u64).unwrap_or_default();
+                    let reason = u8::try_from(reason).unwrap_or_default();
+                    Some(Command::Revoke { name: text("name"), reason })
+                }
+                "roll_over" => Some(Command::RollOver),
+                "end" => Some(Command::End),
+                _ => None,
+            };
+            let is_known = command.is_some();
+            if let Some(command) = command {
+                let is_end = command == Command::End;
+                self.is_ending.fetch_or(is_end, Ordering::Relaxed);
+                let _ = self.commands.send(command);
+            }
+            let _ = self.line.answer(question.number, &json!(is_known), &[]);
+        });
+        if let Err(error) = ended {
+            events::error(format_args!("the supervisor is not understood: {error}"));
+        }
+        self.is_ending.store(true, Ordering::Relaxed);
+        let _ = self.commands.send(Command::End);
+    }
+}

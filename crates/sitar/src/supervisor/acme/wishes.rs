@@ -1,0 +1,275 @@
+//! What a configuration wants of authorities, with all that it names read.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use sitar_acme::{Authority, Eab, Identifier, Pending, Plan, Wanted};
+use sitar_server::Pem;
+use sitar_tls::Identity;
+use zeroize::Zeroizing;
+
+use super::dns;
+use crate::acme::{Folder, Job};
+use crate::cache::is_within;
+use crate::certificate::{self, Loaded};
+use crate::config::{AuthorityConfig, Config, EabConfig, SiteContent};
+use crate::error::{Error, printable};
+use crate::identity::fingerprint;
+use crate::start::Certificate as Report;
+
+/// The characters of a digest of SHA-256 in base64url (RFC 8555 §8.4).
+const DIGEST_LEN: usize = 43;
+
+/// Bytes of the file of such a key, at most.
+const EAB_KEY_MAX: u64 = 4096;
+
+/// What a configuration wants of authorities.
+#[derive(Debug)]
+pub(in crate::supervisor) struct Wishes {
+    pub(in crate::supervisor) job: Job,
+    pub(in crate::supervisor) folder: Folder,
+    pub(in crate::supervisor) dns: Option<dns::Program>,
+}
+
+impl Wishes {
+    /// Reads what a configuration names; `None`: it wants nothing. To check it, nothing is made.
+    ///
+    /// # Errors
+    /// Something cannot be read, or the folder cannot be used.
+    pub(in crate::supervisor) fn read(config: &Config, is_check: bool) -> Result<Option<Wishes>, Vec<Error>> {
+        let certificates: Vec<Wanted> = config.acme_plan().into_iter().map(|(_, wanted)| wanted).collect();
+        let Some(acme) = config.acme.as_ref().filter(|_| !certificates.is_empty()) else { return Ok(None) };
+        let mut errors = Vec::new();
+        let authorities =
+            acme.authorities.iter().filter_map(|one| authority(one).map_err(|error| errors.push(error)).ok());
+        let authorities = authorities.collect();
+        let state = acme.state.as_deref();
+        let path = Folder::path_of(state).map_err(|error| errors.push(error)).ok();
+        if let Some((path, root)) = path.and_then(|path| Some((path.clone(), served(config, &path)?))) {
+            let what = format!(
+                "certificates and their keys would be kept in a folder that is served: {}",
+                printable(&path)
+            );
+            errors.push(
+                Error::new(what)
+                    .cause(format!("it lies in {}", printable(root)))
+                    .hint("use another directory: --state DIR, or state = \"DIR\" in [acme]"),
+            );
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if is_check {
+            return Ok(None);
+        }
+        let folder = Folder::make(state).map_err(|error| vec![error])?;
+        let dns = (!acme.dns_command.is_empty())
+            .then(|| dns::Program { command: acme.dns_command.clone(), wait: acme.dns_wait });
+        let job = Job {
+            plan: Plan { authorities, certificates },
+            policy: config.settings.sandbox,
+            events: config.log.events,
+        };
+        Ok(Some(Wishes { job, folder, dns }))
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.job.plan
+    }
+
+    pub(super) fn is_same(&self, other: &Wishes) -> bool {
+        self.job == other.job && self.dns == other.dns && self.folder.is_same(&other.folder)
+    }
+
+    fn identifiers(&self) -> impl Iterator<Item = &Identifier> {
+        self.plan().certificates.iter().flat_map(|one| &one.identifiers)
+    }
+
+    /// Whether a challenge is for something that is wanted.
+    pub(super) fn wants(&self, pending: &Pending) -> bool {
+        match pending {
+            Pending::Http01 { identifier, .. } => self.identifiers().any(|one| one == identifier),
+            Pending::TlsAlpn01 { server_name, .. } => {
+                self.identifiers().any(|one| one.server_name().as_ref() == Some(server_name))
+            }
+        }
+    }
+
+    /// Whether a record is that of a challenge for something that is wanted.
+    pub(super) fn wants_record(&self, name: &str, value: &str) -> bool {
+        let domain = name.strip_prefix("_acme-challenge.");
+        let is_text = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        value.len() == DIGEST_LEN
+            && value.bytes().all(is_text)
+            && domain.is_some_and(|domain| self.identifiers().any(|one| one.domain() == Some(domain)))
+    }
+
+    pub(super) fn identifiers_of(&self, name: &str) -> Option<&[Identifier]> {
+        let found = self.plan().certificates.iter().find(|one| one.name() == name);
+        found.map(|one| &one.identifiers[..])
+    }
+
+    /// Whether the certificate of that name is for addresses.
+    pub(in crate::supervisor) fn is_for_addresses(&self, name: &str) -> bool {
+        let is_address = |one: &Identifier| matches!(one, Identifier::Ip(_));
+        self.identifiers_of(name).is_some_and(|all| all.iter().any(is_address))
+    }
+
+    /// Reads the certificate of that name from the folder, and checks that it is what was wanted,
+    /// at least for one of the names. `None`: there is none that can be served.
+    pub(in crate::supervisor) fn certificate(&self, name: &str) -> Option<Loaded> {
+        let identifiers = self.identifiers_of(name)?;
+        let pem = self.folder.certificate(name)?;
+        let identity = Identity::from_pem(&pem, &pem).ok()?;
+        let covers = |one: &Identifier| match one {
+            Identifier::Dns(dns) => identity.names().contains(dns),
+            Identifier::Ip(address) => identity.addresses().contains(address),
+        };
+        if !identifiers.iter().any(covers) {
+            return None;
+        }
+        let mut names = identity.names().to_vec();
+        names.extend(identity.addresses().iter().map(ToString::to_string));
+        let path = self.folder.certificate_path(name);
+        let report = Report { path, names, fingerprint: fingerprint(identity.certificate()) };
+        let pem = Pem { chain: pem.to_vec(), key: Zeroizing::new(pem.to_vec()) };
+        Some(Loaded { pem, identity, report, warnings: Vec::new() })
+    }
+}
+
+/// Reads what an authority's table names.
+fn authority(one: &AuthorityConfig) -> Result<Authority, Error> {
+    let roots = one.ca.as_deref().map(read_roots).transpose()?;
+    let eab = one.eab.as_ref().map(read_eab).transpose()?;
+    let (directory, contact) = (one.directory.clone(), one.contact.clone());
+    Ok(Authority { directory, roots, agrees: one.agrees, contact, eab })
+}
+
+fn read_roots(path: &Path) -> Result<Vec<u8>, Error> {
+    // What certifies clients has the same form, and is looked at in the same way.
+    certificate::read_client_ca(path).map(|(pem, _)| pem).map_err(|error| {
+        Error::new(format!("cannot use 'ca' of [acme]: {}", error.sentence()))
+            .hint("it has to hold certificates in PEM that certify the authority's own server")
+    })
+}
+
+/// Reads the key of an external account binding: base64url, as authorities give it out, with the
+/// signs of plain base64 or of its end or without.
+fn read_eab(eab: &EabConfig) -> Result<Eab, Error> {
+    let shown = printable(&eab.key_file);
+    let failed = |why: String| Error::new(format!("cannot use the key of 'eab', {shown}")).cause(why);
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(&eab.key_file).map_err(|error| failed(error.to_string()))?;
+    let read = file.take(EAB_KEY_MAX).read_to_string(&mut text);
+    read.map_err(|error| failed(error.to_string()))?;
+    let key = Eab::read_key(&text).ok_or_else(|| {
+        failed("it is no key in base64url".to_owned())
+            .hint("the file has the key alone, as the authority shows it")
+    })?;
+    Ok(Eab { kid: eab.kid.clone(), key })
+}
+
+/// Returns the root of a site in which a path lies.
+fn served<'c>(config: &'c Config, path: &Path) -> Option<&'c Path> {
+    config.sites.iter().find_map(|site| match &site.content {
+        SiteContent::Root { path: root, .. } if is_within(path, root) => Some(root.as_path()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use sitar_acme::{ChallengeKind, KeyType};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::events::Form;
+    use crate::sandbox::Policy;
+
+    fn wishes(names: &[&str]) -> (TempDir, Wishes) {
+        let identifiers = names.iter().map(|name| Identifier::parse(name).unwrap()).collect();
+        let wanted = Wanted {
+            identifiers,
+            key: KeyType::P256,
+            profile: None,
+            preferred_chain: None,
+            challenges: vec![ChallengeKind::Http01],
+        };
+        let plan = Plan { authorities: Vec::new(), certificates: vec![wanted] };
+        let place = TempDir::new().unwrap();
+        let folder = Folder::make(Some(&place.path().join("sitar"))).unwrap();
+        let job = Job { plan, policy: Policy::Off, events: Form::Text };
+        (place, Wishes { job, folder, dns: None })
+    }
+
+    #[test]
+    fn records_of_other_names_are_refused() {
+        let (_place, wishes) = wishes(&["a.example", "*.b.example", "192.0.2.7"]);
+        let digest = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
+        for (name, value, is_wanted) in [
+            ("_acme-challenge.a.example", digest, true),
+            ("_acme-challenge.b.example", digest, true),
+            ("_acme-challenge.c.example", digest, false),
+            ("_acme-challenge.*.b.example", digest, false),
+            ("_acme-challenge.192.0.2.7", digest, false),
+            ("a.example", digest, false),
+            ("_acme-challenge.a.example", "", false),
+            ("_acme-challenge.a.example", "$(reboot)LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfow", false),
+            ("_acme-challenge.a.example", &digest[1..], false),
+        ] {
+            assert_eq!(wishes.wants_record(name, value), is_wanted, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn challenges_for_other_names_are_refused() {
+        let (_place, wishes) = wishes(&["a.example", "192.0.2.7"]);
+        let by_file = |name: &str| Pending::Http01 {
+            identifier: Identifier::parse(name).unwrap(),
+            token: "token".into(),
+            authorization: "token.thumb".into(),
+        };
+        let by_handshake = |name: &str| Pending::TlsAlpn01 {
+            server_name: name.into(),
+            chain: Vec::new(),
+            key: Zeroizing::default(),
+        };
+        for (pending, is_wanted) in [
+            (by_file("a.example"), true),
+            (by_file("192.0.2.7"), true),
+            (by_file("b.example"), false),
+            (by_handshake("a.example"), true),
+            (by_handshake("7.2.0.192.in-addr.arpa"), true),
+            (by_handshake("b.example"), false),
+            (by_handshake("192.0.2.7"), false),
+        ] {
+            assert_eq!(wishes.wants(&pending), is_wanted, "{pending:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_other_names_is_not_served() {
+        let (_place, wishes) = wishes(&["a.example"]);
+        let place = wishes.folder.certificate_path("a.example");
+        std::fs::create_dir(place.parent().unwrap()).unwrap();
+        for (names, is_served) in
+            [(&["a.example"][..], true), (&["b.example", "a.example"], true), (&["b.example"], false)]
+        {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            std::fs::write(&place, made.signing_key.serialize_pem() + &made.cert.pem()).unwrap();
+            assert_eq!(wishes.certificate("a.example").is_some(), is_served);
+            assert!(wishes.certificate("b.example").is_none());
+        }
+        for damaged in ["", "-----BEGIN CERTIFICATE-----\n", "key"] {
+            std::fs::write(&place, damaged).unwrap();
+            assert!(wishes.certificate("a.example").is_none());
+        }
+        // Longer than any key and chain.
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".into()]).unwrap();
+        let padding = "\n".repeat(300_000);
+        std::fs::write(&place, made.signing_key.serialize_pem() + &made.cert.pem() + &padding).unwrap();
+        assert!(wishes.certificate("a.example").is_none());
+    }
+}

@@ -5,10 +5,26 @@
 //! happen outside, an answer to a challenge or a wait, is asked of an [`Outside`]. So the same code
 //! runs in a process of its own, and in tests whose years pass in seconds.
 
+mod base64;
+mod check;
+mod client;
+mod csr;
+mod http;
 mod identifier;
+mod json;
+mod jws;
+mod order;
 mod outside;
 mod plan;
+mod problem;
+mod time;
 
+pub use check::{certificate_id, serial};
+pub use client::{Client, Directory, RenewalInfo};
+pub use http::{Https, Method, Response, Transport};
 pub use identifier::{Identifier, IdentifierError};
+pub use jws::AccountKey;
+pub use order::{Attempt, Issued, Notes, OrderNotes, obtain};
 pub use outside::{Command, DnsChange, Outside, Pending, Progress, Stage};
 pub use plan::{Authority, ChallengeKind, Eab, KeyType, Plan, Wanted};
+pub use problem::{Failure, Kind, Problem};

@@ -23,6 +23,8 @@ pub(crate) struct Served {
     /// Something comes before the host of a request: that the peer is known, or a challenge. One
     /// mark, so that a request asks once where neither is so.
     looks_first: bool,
+    /// Files of challenges are pending.
+    has_challenges: bool,
     /// Some log records who asks.
     logs_peers: bool,
     pub(crate) cache: Cache,
@@ -44,15 +46,17 @@ impl Served {
     pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache, gate: Gate) -> Served {
         let (only, needs_peers) = (snapshot.hosts.only(), snapshot.needs_peers());
         let logs_peers = snapshot.log_wants().is_any();
-        let looks_first = needs_peers || snapshot.challenges.has_files();
+        let has_challenges = snapshot.challenges.has_files();
+        let looks_first = needs_peers || has_challenges;
         let scratch = Scratch::new();
-        Served { only, needs_peers, looks_first, logs_peers, snapshot, cache, gate, scratch }
+        Served { only, needs_peers, looks_first, has_challenges, logs_peers, snapshot, cache, gate, scratch }
     }
 
     /// Serves from `next` from now on. Returns the snapshot until now.
     pub(crate) fn replace(&mut self, next: Arc<Snapshot>) -> Arc<Snapshot> {
         (self.only, self.needs_peers) = (next.hosts.only(), next.needs_peers());
-        self.looks_first = self.needs_peers || next.challenges.has_files();
+        self.has_challenges = next.challenges.has_files();
+        self.looks_first = self.needs_peers || self.has_challenges;
         self.logs_peers = next.log_wants().is_any();
         std::mem::replace(&mut self.snapshot, next)
     }
@@ -83,7 +87,9 @@ impl Served {
         origin.asks(request.method);
         if self.looks_first {
             // An authority is answered whatever its host's site is, needs or does.
-            if let Some(file) = self.snapshot.challenges.find(request) {
+            if self.has_challenges
+                && let Some(file) = self.snapshot.challenges.find(request)
+            {
                 return Outcome::Reply(file.reply(request, &mut self.scratch));
             }
             // That it is needed may be news of a reload, and the kernel may not have been able to

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Engine, Server, Tls, answer, answer_with_head, get, small};
 use rustls::version::{TLS12, TLS13};
@@ -11,6 +13,7 @@ use sitar_server::Challenges;
 crate::on_every_engine! {
     an_authority_sees_the_certificate_and_then_the_end,
     a_file_is_there_while_its_challenge_is_pending,
+    what_is_pending_stays_so_when_a_shard_is_started_again,
 }
 
 crate::on_the_polled_ring! {
@@ -99,4 +102,28 @@ fn a_file_is_there_while_its_challenge_is_pending(engine: Engine) {
     assert!(ask(&get("/.well-known/acme-challenge/other")).0.starts_with("HTTP/1.1 404 "));
     assert_eq!(server.worker.answer(Arc::default()), Ok(true));
     assert!(ask(&get(path)).0.starts_with("HTTP/1.1 404 "));
+}
+
+fn what_is_pending_stays_so_when_a_shard_is_started_again(engine: Engine) {
+    let server = Server::plain(engine, small());
+    let mut challenges = Challenges::default();
+    challenges.add_file("localhost", "token", "token.thumbprint").unwrap();
+    server.worker.answer(Arc::new(challenges)).unwrap();
+    server.panics.store(1, Ordering::SeqCst);
+    // The time is asked for once a second; who is connected then is cut off.
+    let ask = || {
+        let mut stream = server.connect();
+        let mut got = Vec::new();
+        let lines = "Host: localhost\r\nConnection: close\r\n\r\n";
+        write!(stream, "GET /.well-known/acme-challenge/token HTTP/1.1\r\n{lines}").ok()?;
+        stream.read_to_end(&mut got).ok()?;
+        Some(got.ends_with(b"\r\n\r\ntoken.thumbprint"))
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while server.incidents.lock().unwrap().is_empty() || ask().is_none() {
+        assert!(Instant::now() < until, "no other shard");
+        std::thread::sleep(Duration::from_millis(20));
+        assert_ne!(ask(), Some(false));
+    }
+    assert_eq!(ask(), Some(true));
 }

@@ -366,3 +366,28 @@ fn what_cannot_be_opened_keeps_the_worker_from_starting() {
             .unwrap();
     assert!(matches!(error, StartError::NoSite));
 }
+
+#[test]
+fn challenges_are_answered_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = SiteSpec { path: folder.path().to_owned(), options: Options::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let sockets = vec![listener.into()];
+    let mut spec = described(site, None);
+    spec.listeners =
+        vec![ListenerSpec { role: Role::Http, is_passed: false, proxies: Networks::default(), sockets }];
+    let mut challenges = sitar_server::Challenges::default();
+    challenges.add_file("localhost", "token", "text").unwrap();
+    let hooks = Hooks { challenges: Arc::new(challenges), ..hooks() };
+    let worker = Worker::start::<_, std::io::Error, _>(&spec, &hooks, Ring::epoll).unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    for (name, status) in [("token", 200), ("other", 404)] {
+        stream.write_all(&get(&format!("/.well-known/acme-challenge/{name}"))).unwrap();
+        assert_eq!(answer(&mut stream).0, status);
+    }
+    worker.stop();
+    worker.stop();
+    worker.wait();
+}

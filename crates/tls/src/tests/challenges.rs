@@ -237,6 +237,41 @@ fn however_the_first_message_comes() {
 }
 
 #[test]
+fn a_second_first_message_changes_no_choice() {
+    // The server speaks a protocol that one byte makes that of challenges.
+    let (pem, answer) = (site(), challenge("pending.test"));
+    let config = Config::new(vec![pem.identity()], &[b"acme-tls/2"]).unwrap();
+    let config = config.with_challenges(&pending(&[("pending.test", &answer)]));
+    let (one, two) = (&b"acme-tls/1"[..], &b"acme-tls/2"[..]);
+    for (first, second, is_refused) in
+        [(one, one, false), (two, two, false), (one, two, true), (two, one, true)]
+    {
+        let mut offer = Offer::default();
+        offer.versions.truncate(1);
+        // A key share of a group that the server does not know: it asks for another.
+        offer.provider.kx_groups = vec![SECP256R1MLKEM768, X25519];
+        let mut client = client(&credulous(offer, &[first]), "pending.test");
+        let (mut out, mut handshake) = (Vec::new(), Handshake::new(&config).unwrap());
+        let HandshakeStep::More(next) = handshake.on_bytes(&sent(&mut client), &mut out) else {
+            panic!("no HelloRetryRequest");
+        };
+        handshake = next;
+        give(&mut client, &out).unwrap();
+        let mut hello = sent(&mut client);
+        let at = hello.windows(first.len()).position(|bytes| bytes == first).unwrap();
+        hello[at..at + second.len()].copy_from_slice(second);
+        let step = handshake.on_bytes(&hello, &mut Vec::new());
+        match step {
+            HandshakeStep::Failed(error) => {
+                assert!(is_refused, "{error}");
+                assert_eq!(error.fault(), Fault::Peer(PeerFault::NoApplicationProtocol));
+            }
+            _ => assert!(!is_refused, "{} {}", first.escape_ascii(), second.escape_ascii()),
+        }
+    }
+}
+
+#[test]
 fn a_challenge_comes_before_certificates_of_clients() {
     let (pem, answer) = (site(), challenge("closed.test"));
     let ca = Pem::ecdsa(&["ca.test"]);

@@ -1,8 +1,7 @@
 //! Certificates that answer challenges of ACME authorities in a handshake (RFC 8737).
 
-use super::config::finished;
 use super::identity::{self, IdentityError};
-use super::provider;
+use super::{finished, provider};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};

@@ -4,11 +4,11 @@ use super::challenges::Challenges;
 use super::chooser::{Choices, Chooser};
 use super::clients::{ByHost, ClientCa, HostClients};
 use super::identity::{CertificateNames, Identity};
-use super::keys::{Catcher, tell_chosen};
-use super::provider;
+use super::keys::tell_chosen;
+use super::{finished, provider};
 use crate::record::Version;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
@@ -199,25 +199,6 @@ impl Config {
     pub(super) fn chooser(&self) -> Option<Chooser> {
         Chooser::new(&self.choices)
     }
-}
-
-/// Returns a configuration with all that is the same for every host.
-pub(super) fn finished(
-    mut server: ServerConfig,
-    alpn: &[&[u8]],
-    tickets: Arc<dyn ProducesTickets>,
-) -> ServerConfig {
-    server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    server.enable_secret_extraction = true;
-    server.key_log = Arc::new(Catcher);
-    server.ignore_client_order = true;
-    server.ticketer = tickets;
-    // Tickets carry the whole session: nothing to share between shards, and nothing to fill.
-    server.session_storage = Arc::new(NoServerSessionStorage {});
-    // Early data can be replayed, and half-RTT data goes to a peer that has proved nothing.
-    server.max_early_data_size = 0;
-    server.send_half_rtt_data = false;
-    server
 }
 
 impl fmt::Debug for Config {

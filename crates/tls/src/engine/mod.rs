@@ -27,9 +27,12 @@ pub use identity::{CertificateNames, FileContent, FileKind, Flaw, Identity, Iden
 #[cfg(test)]
 pub(crate) use keys::start;
 
-use rustls::CipherSuite;
+use keys::Catcher;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::{CipherSuite, ServerConfig};
+use std::sync::Arc;
 
 /// Returns aws-lc-rs with the key exchanges that are to be offered, whatever its features make of
 /// its own list, and the cheapest suite first: the server's order counts, and none of them is weak.
@@ -50,4 +53,19 @@ fn provider() -> CryptoProvider {
         kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
         ..aws_lc
     }
+}
+
+/// Returns a configuration with all that is the same for every connection.
+fn finished(mut server: ServerConfig, alpn: &[&[u8]], tickets: Arc<dyn ProducesTickets>) -> ServerConfig {
+    server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    server.enable_secret_extraction = true;
+    server.key_log = Arc::new(Catcher);
+    server.ignore_client_order = true;
+    server.ticketer = tickets;
+    // Tickets carry the whole session: nothing to share between shards, and nothing to fill.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    // Early data can be replayed, and half-RTT data goes to a peer that has proved nothing.
+    server.max_early_data_size = 0;
+    server.send_half_rtt_data = false;
+    server
 }

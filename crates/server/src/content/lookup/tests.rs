@@ -2,7 +2,7 @@ use super::*;
 use crate::content::inbox::{Inbox, Message};
 use crate::content::loader::{Loader, LoaderWorker};
 use crate::limits::Limits;
-use crate::snapshot::{Hosts, LatestSnapshot, Role};
+use crate::snapshot::{HostContent, Hosts, LatestSnapshot, Role};
 use sitar_site::{Body, Budget, Options};
 use std::time::{Duration, SystemTime};
 
@@ -117,8 +117,12 @@ fn a_request_of_an_unknown_peer_is_refused_where_that_has_to_be_known() {
     let mut origin = Origin::new(Role::Http);
     let head = sitar_http::h1::parse(b"GET /a.bin HTTP/1.1\r\nHost: h\r\n\r\n", &Default::default());
     let request = head.unwrap().unwrap().request;
-    let mut refusal = |origin: &mut Origin, needs_peers| {
-        shard.served.needs_peers = needs_peers;
+    let mut refusal = |origin: &mut Origin, needs_peers: bool| {
+        let content = HostContent::Site(Arc::clone(shard.served.snapshot.site(HostId::ONLY).unwrap()));
+        let access = needs_peers.then(Arc::default);
+        let host = Host { is_default: true, access, ..Host::new(Vec::new(), content) };
+        let hosts = Hosts::new(vec![host]).unwrap();
+        shard.served.replace(Arc::new(Snapshot { hosts, ..(*shard.served.snapshot).clone() }));
         match shard.served.look_up(asker(), origin, &request) {
             Outcome::Refused(rejection) => Some(rejection.status.code()),
             _ => None,

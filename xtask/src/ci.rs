@@ -18,7 +18,7 @@ use self::programs::{Program, nice};
 use self::report::Report;
 use crate::setup::{self, Outcome as Setup};
 use crate::vm::{self, SERIES};
-use crate::{Invocation, instructions, program, tidy};
+use crate::{Invocation, authorities, instructions, program, tidy};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -41,9 +41,16 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
     }
     let start = Instant::now();
     let mut report = Report::default();
-    report.step("setup", || match setup::ensure(false) {
-        Setup::Complete | Setup::Installed(_) => Outcome::Passed,
-        Setup::Incomplete(reason) => Outcome::Skipped(reason),
+    report.step("setup", || {
+        let packages = setup::ensure(false);
+        // The tests that miss one skip themselves and say so.
+        for missing in authorities::ensure(root) {
+            println!("setup: {missing}");
+        }
+        match packages {
+            Setup::Complete | Setup::Installed(_) => Outcome::Passed,
+            Setup::Incomplete(reason) => Outcome::Skipped(reason),
+        }
     });
     report.step("fmt", || cargo(root, &["fmt", "--all", "--check"], &[]));
     report.step("tidy", || {

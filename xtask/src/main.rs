@@ -2,6 +2,7 @@
 //!
 //! `ci` is the whole truth: whatever a machine checks, a developer checks with the same words.
 
+mod authorities;
 mod ci;
 mod forward;
 mod full;

@@ -1,6 +1,6 @@
 //! Packages that only the tests need. The server itself needs a Rust toolchain and a C compiler.
 
-use crate::{Invocation, vm};
+use crate::{Invocation, authorities, vm};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -41,6 +41,9 @@ pub(crate) fn run(invocation: &Invocation) -> ExitCode {
             Ok(kernel) => println!("setup: kernel {series} for the lab: {}", kernel.image.display()),
             Err(error) => println!("setup: no kernel {series} for the lab: {error}"),
         }
+    }
+    for missing in authorities::ensure(&invocation.root) {
+        println!("setup: {missing}; the tests of ACME that need it are skipped");
     }
     ExitCode::SUCCESS
 }

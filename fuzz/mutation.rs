@@ -108,7 +108,7 @@ pub(crate) fn declared(package: &str) -> Vec<String> {
         names.insert(heading.to_owned(), own.map(str::to_owned).collect::<Vec<_>>());
     }
     let headings: Vec<_> = names.keys().map(String::as_str).collect();
-    let known = ["sitar", "sitar-http", "sitar-server", "sitar-site", "sitar-tls"];
+    let known = ["sitar", "sitar-acme", "sitar-http", "sitar-server", "sitar-site", "sitar-tls"];
     assert_eq!(headings, known, "headings of fuzz/Cargo.toml");
     assert_eq!(
         names.values().flatten().count(),

@@ -17,6 +17,9 @@ mod order;
 mod outside;
 mod plan;
 mod problem;
+pub mod properties;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use check::{certificate_id, serial};

@@ -3,10 +3,8 @@
 //! Times are seconds since the epoch. What is not known is `null`.
 
 use serde_json::{Value, json};
-use sitar_acme::Progress;
 
-use super::{Reply, SCHEMA};
-use crate::acme::told::{progress_to_json, read_progress};
+use super::{Reply, SCHEMA, ordered};
 use crate::error::Error;
 
 /// What a server serves, and how it is.
@@ -161,17 +159,6 @@ pub struct Certificate {
     pub warnings: Vec<String>,
 }
 
-/// A certificate that is ordered from an authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ordered {
-    /// The names and addresses that it is wanted for.
-    pub names: Vec<String>,
-    /// Whether it is served; if not, the local one is in its place.
-    pub is_served: bool,
-    /// What is known of it.
-    pub progress: Progress,
-}
-
 /// The outcome of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
@@ -197,17 +184,8 @@ pub(super) fn answer(reply: &Reply) -> Value {
         Reply::Upgrade(Ok(Upgraded { version, pid })) => {
             json!({ "schema": SCHEMA, "version": version, "upgrade": { "ok": true, "pid": pid } })
         }
-        Reply::Certificates(all) => json!({
-            "schema": SCHEMA,
-            "version": env!("CARGO_PKG_VERSION"),
-            "ordered": all.iter().map(Ordered::to_json).collect::<Vec<_>>(),
-        }),
-        Reply::Begun(begun) => json!({
-            "schema": SCHEMA,
-            "version": env!("CARGO_PKG_VERSION"),
-            "begun": begun.is_ok(),
-            "problem": begun.as_ref().err().map(Error::to_json),
-        }),
+        Reply::Certificates(all) => ordered::list(all),
+        Reply::Begun(begun) => ordered::begun(begun),
         Reply::Upgrade(Err(error)) => json!({
             "schema": SCHEMA,
             "version": env!("CARGO_PKG_VERSION"),
@@ -265,38 +243,6 @@ pub fn read_upgrade(document: &Value) -> Option<Result<Upgraded, Error>> {
     }
     let pid = upgrade.number("pid").and_then(|pid| u32::try_from(pid).ok())?;
     Some(Ok(Upgraded { version: object.text("version")?, pid }))
-}
-
-/// Reads the document of [`Request::Certificates`](super::Request::Certificates). `None`: it has
-/// another shape.
-#[must_use]
-pub fn read_ordered(document: &Value) -> Option<Vec<Ordered>> {
-    Object::of_schema(document)?.list("ordered", Ordered::from_json)
-}
-
-/// Reads the document of a request for something that is only begun. `None`: it has another shape.
-#[must_use]
-pub fn read_done(document: &Value) -> Option<Result<(), Error>> {
-    let object = Object::of_schema(document)?;
-    if object.truth("begun")? {
-        return Some(Ok(()));
-    }
-    Error::from_json(object.0.get("problem")?).map(Err)
-}
-
-impl Ordered {
-    fn to_json(&self) -> Value {
-        let mut value = progress_to_json(&self.progress);
-        value["names"] = json!(self.names);
-        value["served"] = self.is_served.into();
-        value
-    }
-
-    fn from_json(value: &Value) -> Option<Ordered> {
-        let object = Object(value);
-        let (names, is_served) = (object.texts("names")?, object.truth("served")?);
-        Some(Ordered { names, is_served, progress: read_progress(value)? })
-    }
 }
 
 impl Worker {

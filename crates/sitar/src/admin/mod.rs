@@ -12,6 +12,7 @@
 
 mod client;
 mod document;
+mod ordered;
 mod paths;
 mod server;
 mod text;
@@ -20,9 +21,10 @@ mod verbs;
 
 pub use client::ask;
 pub use document::{
-    Certificate, Listener, Log, Ordered, Reload, Site, SiteContent, SiteEncodings, SiteState, Status,
-    Upgraded, Worker, read_done, read_ordered, read_reload, read_status, read_upgrade,
+    Certificate, Listener, Log, Reload, Site, SiteContent, SiteEncodings, SiteState, Status, Upgraded,
+    Worker, read_reload, read_status, read_upgrade,
 };
+pub use ordered::{Ordered, read_done, read_ordered};
 pub use paths::SOCKET;
 pub(crate) use paths::socket;
 pub(crate) use server::Leaver;

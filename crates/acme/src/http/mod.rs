@@ -7,14 +7,14 @@ mod response;
 mod roots;
 mod url;
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 
 use crate::problem::{Failure, Kind};
@@ -152,18 +152,25 @@ impl Https {
     ) -> Result<Response, Exchange> {
         let stream = &mut connection.stream;
         let sent = stream.write_all(request).and_then(|()| stream.flush());
-        // An answer may have come although not all of the request could be sent.
+        // A server that has seen enough may have answered and closed. After a fault in TLS, nothing
+        // comes any more.
+        match sent {
+            Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                return Err(Exchange::Unanswered(error));
+            }
+            _ => {}
+        }
         let mut first = [0];
         let begun = loop {
             match stream.read(&mut first) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        match (begun, sent) {
-            (Ok(1..), _) => {}
-            (Err(error), Ok(())) | (_, Err(error)) => return Err(Exchange::Unanswered(error)),
-            (Ok(0), Ok(())) => return Err(Exchange::Unanswered(io::ErrorKind::UnexpectedEof.into())),
+        match begun {
+            Ok(1..) => {}
+            Ok(0) => return Err(Exchange::Unanswered(ErrorKind::UnexpectedEof.into())),
+            Err(error) => return Err(Exchange::Unanswered(error)),
         }
         let (response, is_reusable) = read(&first, stream, is_head).map_err(Exchange::Failed)?;
         if is_reusable {
@@ -219,13 +226,26 @@ fn unanswered(url: &Url<'_>, error: &io::Error) -> Failure {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let what = match tls {
         Some(rustls::Error::InvalidCertificate(why)) => {
-            format!("the certificate of the authority {host} is not trusted: {why:?}")
+            let why = match why {
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    "no root that is known here has signed it"
+                }
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    "it is for other names"
+                }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "it is not valid yet"
+                }
+                _ => "it cannot be verified",
+            };
+            format!("the certificate of the authority {host} is not trusted: {why}")
         }
         Some(error) => format!("the handshake with the authority {host} has failed: {error}"),
-        None if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+        None if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             format!("the authority {host} has not answered within {} s", WHOLE.as_secs())
         }
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+        None if error.kind() == ErrorKind::UnexpectedEof => {
             format!("the authority {host} has closed the connection without an answer")
         }
         None => format!("the connection to the authority {host} has failed: {error}"),
@@ -263,7 +283,7 @@ impl Timed {
     /// Returns the time that is left.
     fn left(&self) -> io::Result<Duration> {
         let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 }
 

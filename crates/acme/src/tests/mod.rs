@@ -2,10 +2,12 @@
 
 mod account;
 mod answers;
+mod certificates;
 mod failures;
 mod hostile;
 mod jws;
 mod orders;
+mod sockets;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -124,7 +124,7 @@ impl Failure {
     }
 
     pub(crate) fn garbage(what: impl Into<String>) -> Failure {
-        Failure::new(Kind::Garbage, what).with_hint("is this the URL of an ACME directory?")
+        Failure::new(Kind::Garbage, what)
     }
 
     /// Returns whether the authority has refused with a problem of that type.

@@ -77,8 +77,12 @@ impl Client {
         account: Option<String>,
         outside: &mut dyn Outside,
     ) -> Result<Client, Failure> {
-        let response = get(&mut *transport, url, outside)?;
-        let directory = Directory::read(&parse(&response)?)?;
+        let response = get(&mut *transport, url, outside);
+        let read = response.and_then(|response| parse(&response)).and_then(|json| Directory::read(&json));
+        let directory = read.map_err(|failure| match failure.kind {
+            Kind::Garbage => failure.with_hint("is this the URL of an ACME directory?"),
+            _ => failure,
+        })?;
         Ok(Client { transport, directory, key, account, nonce: None })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Attempt, Json};
+use super::{Attempt, Json, WHOLE};
 use crate::client::{Answer, Client, rest};
 use crate::csr;
 use crate::http::Url;
@@ -26,25 +26,27 @@ struct Chosen {
     token: String,
 }
 
-/// Proves everything that is not proven yet.
+/// Proves everything that is not proven yet. Returns when the attempt has to have ended: changing
+/// the DNS may take its time.
 pub(super) fn all(
     client: &mut Client,
     attempt: Attempt<'_>,
     urls: &[String],
-    end: SystemTime,
     outside: &mut dyn Outside,
-) -> Result<(), Failure> {
+) -> Result<SystemTime, Failure> {
     let mut chosen = Vec::new();
     for url in urls {
         let answer = client.fetch(url, outside)?;
         chosen.extend(choose(url, answer.json(), attempt)?);
     }
     if chosen.is_empty() {
-        return Ok(());
+        return Ok(outside.now() + WHOLE);
     }
     let mut records = Vec::new();
-    let proven =
-        prepare(client, &chosen, &mut records, outside).and_then(|()| prove(client, &chosen, end, outside));
+    let proven = prepare(client, &chosen, &mut records, outside).and_then(|()| {
+        let end = outside.now() + WHOLE;
+        prove(client, &chosen, end, outside).map(|()| end)
+    });
     // Also when it has failed. What cannot be taken away does no harm: its token is used up.
     if chosen.iter().any(|chosen| chosen.kind != ChallengeKind::Dns01) {
         let _ = outside.answer(&[]);

@@ -21,7 +21,7 @@ use crate::plan::{ChallengeKind, Wanted};
 use crate::problem::{Document, Failure, Kind, Problem, printable};
 use crate::time::rfc3339;
 
-/// How long an attempt may take, without the operator's command for the DNS.
+/// How long an attempt may take, from the moment at which its challenges are answered.
 const WHOLE: Duration = Duration::from_secs(10 * 60);
 /// The most authorizations of an order.
 const AUTHORIZATIONS_MAX: usize = 100;
@@ -105,7 +105,7 @@ pub fn obtain(
 ) -> Result<Issued, Failure> {
     let end = outside.now() + WHOLE;
     let mut order = match attempt.begun {
-        Some(begun) => Order::resume(client, begun, outside)?,
+        Some(begun) => Order::resume(client, begun, attempt.wanted, outside)?,
         None => None,
     };
     if order.is_none() {
@@ -114,7 +114,13 @@ pub fn obtain(
     let Some(mut order) = order else {
         return Err(Failure::garbage("there is no order"));
     };
-    order.complete(client, attempt, notes, end, outside)
+    let done = order.complete(client, attempt, notes, end, outside);
+    if matches!(&done, Err(failure) if failure.kind == Kind::Wrong) {
+        // The order will give the same certificate again, so the next attempt begins another one.
+        order.notes.finalized = false;
+        order.save(notes)?;
+    }
+    done
 }
 
 /// The state of an order (RFC 8555 §7.1.6).
@@ -132,6 +138,7 @@ struct Order {
     notes: OrderNotes,
     status: Status,
     expires: Option<SystemTime>,
+    identifiers: Vec<Identifier>,
     authorizations: Vec<String>,
     finalize: String,
     certificate: Option<String>,
@@ -155,11 +162,13 @@ impl Order {
         if listed.len() > AUTHORIZATIONS_MAX {
             return Err(Failure::garbage("the authority's order has more than 100 authorizations"));
         }
+        let identifiers = json.list("identifiers").iter().filter_map(|value| Json::new(value).identifier());
         let url = |url: &str| Url::parse(url).map(|_| url.to_owned());
         let authorizations = listed.iter().map(|value| url(value.as_str().unwrap_or_default()));
         Ok(Order {
             status,
             expires: json.text("expires").and_then(rfc3339),
+            identifiers: identifiers.take(AUTHORIZATIONS_MAX).collect(),
             authorizations: authorizations.collect::<Result<_, _>>()?,
             finalize: url(json.text("finalize").unwrap_or_default())?,
             certificate: json.text("certificate").map(url).transpose()?,
@@ -216,6 +225,7 @@ impl Order {
     fn resume(
         client: &mut Client,
         begun: &OrderNotes,
+        wanted: &Wanted,
         outside: &mut dyn Outside,
     ) -> Result<Option<Order>, Failure> {
         let answer = match client.fetch(&begun.url, outside) {
@@ -236,7 +246,11 @@ impl Order {
             Status::Processing | Status::Valid => !order.notes.finalized,
             Status::Invalid => true,
         };
-        Ok((!is_over).then_some(order))
+        let is_wanted = |identifier: &Identifier| wanted.identifiers.contains(identifier);
+        let is_listed = |identifier: &Identifier| order.identifiers.contains(identifier);
+        let is_same = order.identifiers.is_empty()
+            || order.identifiers.iter().all(is_wanted) && wanted.identifiers.iter().all(is_listed);
+        Ok((!is_over && is_same).then_some(order))
     }
 
     fn save(&self, notes: &mut dyn Notes) -> Result<(), Failure> {
@@ -252,12 +266,12 @@ impl Order {
         client: &mut Client,
         attempt: Attempt<'_>,
         notes: &mut dyn Notes,
-        end: SystemTime,
+        mut end: SystemTime,
         outside: &mut dyn Outside,
     ) -> Result<Issued, Failure> {
         if self.status == Status::Pending {
             let urls = self.authorizations.clone();
-            authorize::all(client, attempt, &urls, end, outside)?;
+            end = authorize::all(client, attempt, &urls, outside)?;
             self.look(client, outside)?;
         }
         // Having been validated, it becomes ready after a while (RFC 8555 §7.1.6).

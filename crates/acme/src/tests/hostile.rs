@@ -147,6 +147,25 @@ fn certificates() {
 }
 
 #[test]
+fn a_certificate_that_is_wrong_is_not_fetched_again() {
+    let world = World::default();
+    let wrong = |key: &KeyPair| chain(key, &["b.example"], "root", (-1, 89), false);
+    let mut client = world.client(vec![
+        ("POST https://ca/order", placed("ready")),
+        ("POST https://ca/finalize", says(200, order("valid"))),
+        ("POST https://ca/cert", Reply::Chain(wrong)),
+        ("POST https://ca/order/1", says(200, order("valid"))),
+        ("POST https://ca/order", problem(429, "rateLimited", "")),
+    ]);
+    let wanted = wanted(&["a.example"], &[]);
+    assert_eq!(run(&world, &mut client, attempt(&wanted)).unwrap_err().kind, Kind::Wrong);
+    let begun = world.0.borrow().notes.last().cloned();
+    let failure = run(&world, &mut client, Attempt { begun: begun.as_ref(), ..attempt(&wanted) });
+    assert!(failure.unwrap_err().is(Problem::RateLimited));
+    assert!(world.is_used_up());
+}
+
+#[test]
 fn what_is_kept_of_a_chain_is_its_certificates() {
     let world = World::default();
     let mut client = world.client(vec![

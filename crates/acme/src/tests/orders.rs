@@ -168,6 +168,8 @@ fn after_a_crash_the_order_goes_on() {
         assert!(resume(finalized, replies));
     }
     // Nothing to go on with: another order, and another key.
+    let mut other = order("ready");
+    other["identifiers"] = json!([{ "type": "dns", "value": "b.example" }]);
     let mut expired = order("pending");
     expired["expires"] = "2026-11-30T23:59:59Z".into();
     for gone in [
@@ -176,6 +178,7 @@ fn after_a_crash_the_order_goes_on() {
         problem(403, "unauthorized", "of another account"),
         says(200, order("invalid")),
         says(200, expired),
+        says(200, other),
         says(200, json!({ "status": "odd" })),
     ] {
         let replies = vec![

@@ -38,6 +38,8 @@ pub struct Client {
     /// The URL of the account, once it is known.
     account: Option<String>,
     nonce: Option<String>,
+    /// From then on nothing is asked any more.
+    end: Option<SystemTime>,
 }
 
 /// An answer to a signed request.
@@ -83,7 +85,7 @@ impl Client {
             Kind::Garbage => failure.with_hint("is this the URL of an ACME directory?"),
             _ => failure,
         })?;
-        Ok(Client { transport, directory, key, account, nonce: None })
+        Ok(Client { transport, directory, key, account, nonce: None, end: None })
     }
 
     /// Returns what the authority has said about itself.
@@ -102,6 +104,11 @@ impl Client {
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         self.account.as_deref()
+    }
+
+    /// Sets the time after which every request fails; `None`: there is none.
+    pub(crate) fn set_end(&mut self, end: Option<SystemTime>) {
+        self.end = end;
     }
 
     /// Asks for a resource of the account (POST-as-GET, RFC 8555 §6.3).
@@ -141,6 +148,10 @@ impl Client {
             let nonce = self.take_nonce(outside)?;
             let body = self.key.sign(account.as_deref(), Some(&nonce), url, payload)?;
             going_on(outside)?;
+            if self.end.is_some_and(|end| outside.now() >= end) {
+                let what = "the authority has not come to an end within ten minutes";
+                return Err(Failure::new(Kind::Unreachable, what));
+            }
             let response = self.transport.request(Method::Post, url, Some((JOSE, body.as_bytes())))?;
             self.nonce = nonce_of(&response);
             tries += 1;
@@ -169,18 +180,9 @@ fn get(transport: &mut dyn Transport, url: &str, outside: &mut dyn Outside) -> R
 }
 
 /// Waits before the next look at what the authority is working on, as long as it asks for.
-/// `looks` is how many there have been. At `end`, the wait is over.
-pub(crate) fn rest(
-    answer: &Answer,
-    looks: u32,
-    end: SystemTime,
-    outside: &mut dyn Outside,
-) -> Result<(), Failure> {
+/// `looks` is how many there have been.
+pub(crate) fn rest(answer: &Answer, looks: u32, outside: &mut dyn Outside) -> Result<(), Failure> {
     let now = outside.now();
-    if now >= end {
-        let what = "the authority has not come to an end within ten minutes";
-        return Err(Failure::new(Kind::Unreachable, what));
-    }
     let grown = PAUSE_FIRST.saturating_mul(1 << looks.min(8)).min(PAUSE_MAX);
     let asked = answer.retry_after(now).and_then(|until| until.duration_since(now).ok());
     let until = now + asked.map_or(grown, |asked| asked.clamp(PAUSE_FIRST, PAUSE_ASKED_MAX));

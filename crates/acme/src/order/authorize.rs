@@ -1,7 +1,5 @@
 //! The proofs that names belong to the server: authorizations and their challenges (RFC 8555 §7.5).
 
-use std::time::SystemTime;
-
 use super::{Attempt, Json, WHOLE};
 use crate::client::{Answer, Client, rest};
 use crate::csr;
@@ -26,26 +24,26 @@ struct Chosen {
     token: String,
 }
 
-/// Proves everything that is not proven yet. Returns when the attempt has to have ended: changing
-/// the DNS may take its time.
+/// Proves everything that is not proven yet.
 pub(super) fn all(
     client: &mut Client,
     attempt: Attempt<'_>,
     urls: &[String],
     outside: &mut dyn Outside,
-) -> Result<SystemTime, Failure> {
+) -> Result<(), Failure> {
     let mut chosen = Vec::new();
     for url in urls {
         let answer = client.fetch(url, outside)?;
         chosen.extend(choose(url, answer.json(), attempt)?);
     }
     if chosen.is_empty() {
-        return Ok(outside.now() + WHOLE);
+        return Ok(());
     }
     let mut records = Vec::new();
     let proven = prepare(client, &chosen, &mut records, outside).and_then(|()| {
-        let end = outside.now() + WHOLE;
-        prove(client, &chosen, end, outside).map(|()| end)
+        // Changing the DNS may have taken its time.
+        client.set_end(Some(outside.now() + WHOLE));
+        prove(client, &chosen, outside)
     });
     // Also when it has failed. What cannot be taken away does no harm: its token is used up.
     if chosen.iter().any(|chosen| chosen.kind != ChallengeKind::Dns01) {
@@ -173,12 +171,7 @@ fn unanswered(chosen: &Chosen, what: String) -> Failure {
 }
 
 /// Tells the authority to look, and waits for what it finds.
-fn prove(
-    client: &mut Client,
-    chosen: &[Chosen],
-    end: SystemTime,
-    outside: &mut dyn Outside,
-) -> Result<(), Failure> {
+fn prove(client: &mut Client, chosen: &[Chosen], outside: &mut dyn Outside) -> Result<(), Failure> {
     for chosen in chosen {
         client
             .post(&chosen.challenge, "{}", outside)
@@ -191,7 +184,7 @@ fn prove(
             let answer: Answer = client.fetch(&chosen.url, outside)?;
             match answer.json().text("status") {
                 Some("valid") => break,
-                Some("pending") => rest(&answer, looks, end, outside)?,
+                Some("pending") => rest(&answer, looks, outside)?,
                 _ => return Err(refused(answer.json(), &chosen.identifier, Some(chosen))),
             }
             looks += 1;

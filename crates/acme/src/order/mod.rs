@@ -103,18 +103,27 @@ pub fn obtain(
     notes: &mut dyn Notes,
     outside: &mut dyn Outside,
 ) -> Result<Issued, Failure> {
-    let end = outside.now() + WHOLE;
-    let mut order = match attempt.begun {
+    client.set_end(Some(outside.now() + WHOLE));
+    let issued = go_on(client, attempt, notes, outside);
+    client.set_end(None);
+    issued
+}
+
+fn go_on(
+    client: &mut Client,
+    attempt: Attempt<'_>,
+    notes: &mut dyn Notes,
+    outside: &mut dyn Outside,
+) -> Result<Issued, Failure> {
+    let resumed = match attempt.begun {
         Some(begun) => Order::resume(client, begun, attempt.wanted, outside)?,
         None => None,
     };
-    if order.is_none() {
-        order = Some(Order::begin(client, attempt, notes, outside)?);
-    }
-    let Some(mut order) = order else {
-        return Err(Failure::garbage("there is no order"));
+    let mut order = match resumed {
+        Some(order) => order,
+        None => Order::begin(client, attempt, notes, outside)?,
     };
-    let done = order.complete(client, attempt, notes, end, outside);
+    let done = order.complete(client, attempt, notes, outside);
     if matches!(&done, Err(failure) if failure.kind == Kind::Wrong) {
         // The order will give the same certificate again, so the next attempt begins another one.
         order.notes.finalized = false;
@@ -266,20 +275,19 @@ impl Order {
         client: &mut Client,
         attempt: Attempt<'_>,
         notes: &mut dyn Notes,
-        mut end: SystemTime,
         outside: &mut dyn Outside,
     ) -> Result<Issued, Failure> {
         if self.status == Status::Pending {
             let urls = self.authorizations.clone();
-            end = authorize::all(client, attempt, &urls, outside)?;
+            authorize::all(client, attempt, &urls, outside)?;
             self.look(client, outside)?;
         }
         // Having been validated, it becomes ready after a while (RFC 8555 §7.1.6).
-        self.wait_while(&[Status::Pending], client, end, outside)?;
+        self.wait_while(&[Status::Pending], client, outside)?;
         if self.status == Status::Ready {
             self.finalize(client, attempt.wanted, notes, outside)?;
         }
-        self.wait_while(&[Status::Ready, Status::Processing], client, end, outside)?;
+        self.wait_while(&[Status::Ready, Status::Processing], client, outside)?;
         self.download(client, attempt.wanted, outside)
     }
 
@@ -295,12 +303,11 @@ impl Order {
         &mut self,
         states: &[Status],
         client: &mut Client,
-        end: SystemTime,
         outside: &mut dyn Outside,
     ) -> Result<(), Failure> {
         let mut looks = 0;
         while states.contains(&self.status) {
-            rest(&self.answer, looks, end, outside)?;
+            rest(&self.answer, looks, outside)?;
             looks += 1;
             self.look(client, outside)?;
         }

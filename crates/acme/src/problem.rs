@@ -179,11 +179,15 @@ impl Document {
         document
     }
 
-    /// Returns it as a failure. `identifier`: what was being validated; `address`: where it would
-    /// be found, as far as this side knows.
-    pub(crate) fn failure(self, about: Option<&Identifier>, until: Option<SystemTime>) -> Failure {
-        let identifier = about.or(self.identifier.as_ref());
-        let (mut what, hint) = words(self.problem, identifier, until);
+    /// Returns it as a failure. `about` is what was being validated, and by which challenge.
+    pub(crate) fn failure(
+        self,
+        about: Option<(&Identifier, Option<ChallengeKind>)>,
+        until: Option<SystemTime>,
+    ) -> Failure {
+        let identifier = about.map(|(identifier, _)| identifier).or(self.identifier.as_ref());
+        let by = about.and_then(|(_, by)| by);
+        let (mut what, hint) = words(self.problem, identifier, by, until);
         if !self.detail.is_empty() {
             what.push_str(" (the authority: ");
             what.push_str(self.detail.trim());
@@ -208,6 +212,7 @@ fn kind_of(json: Json<'_>) -> Problem {
 fn words(
     problem: Problem,
     identifier: Option<&Identifier>,
+    by: Option<ChallengeKind>,
     until: Option<SystemTime>,
 ) -> (String, Option<String>) {
     let name = match identifier {
@@ -223,12 +228,23 @@ fn words(
             Some(format!("dig +trace {name} A")),
         ),
         Problem::Connection => (
-            format!("the authority cannot connect to {the_name}: port 80 or 443 is closed from outside"),
+            {
+                let port = match by {
+                    Some(ChallengeKind::Http01) => "80",
+                    Some(ChallengeKind::TlsAlpn01) => "443",
+                    _ => "80 or 443",
+                };
+                format!("the authority cannot connect to {the_name}: port {port} is closed from outside")
+            },
             check(),
         ),
         Problem::Tls => (
             format!("the authority connects to port 443 of {the_name}, but its handshake fails there"),
             check(),
+        ),
+        Problem::Unauthorized | Problem::IncorrectResponse if by == Some(ChallengeKind::Dns01) => (
+            format!("the record _acme-challenge.{name} has not the value that was set"),
+            Some(format!("dig _acme-challenge.{name} TXT")),
         ),
         Problem::Unauthorized | Problem::IncorrectResponse => (
             match identifier {

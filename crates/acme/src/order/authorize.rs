@@ -206,7 +206,10 @@ fn refused(json: Json<'_>, identifier: &Identifier, chosen: Option<&Chosen>) -> 
     let said =
         json.list("challenges").iter().take(64).map(Json::new).find_map(|challenge| challenge.get("error"));
     let mut failure = match said {
-        Some(error) => Document::read(error).failure(Some(identifier), None),
+        Some(error) => {
+            let by = chosen.map(|chosen| chosen.kind);
+            Document::read(error).failure(Some((identifier, by)), None)
+        }
         None => {
             let status = printable(json.text("status").unwrap_or("unknown"));
             let what = format!("the authority's authorization for {identifier} is {status}");

@@ -32,7 +32,7 @@ fn of_a_challenge() {
         ),
         (
             "connection",
-            "the authority cannot connect to a.example: port 80 or 443 is closed from outside (the authority: \
+            "the authority cannot connect to a.example: port 80 is closed from outside (the authority: \
              it says), by http-01",
             "sitar cert check a.example",
         ),
@@ -67,6 +67,26 @@ fn of_a_challenge() {
         assert_eq!((failure.what.as_str(), failure.hint.as_deref()), (what, Some(hint)), "{kind}");
     }
     assert_eq!(of_challenge("new-kind", "").what, "the authority has refused, by http-01");
+}
+
+#[test]
+fn of_a_record_in_the_dns() {
+    let world = World::default();
+    let mut invalid = authorization("a.example", "invalid");
+    invalid["challenges"][1]["error"] =
+        json!({ "type": "urn:ietf:params:acme:error:unauthorized", "detail": "wrong" });
+    let mut client = world.client(vec![
+        ("POST https://ca/order", placed("pending")),
+        ("POST https://ca/authz/1", says(200, authorization("a.example", "pending"))),
+        ("POST https://ca/chall/d", says(200, json!({}))),
+        ("POST https://ca/authz/1", says(200, invalid)),
+    ]);
+    let wanted = wanted(&["a.example"], &[ChallengeKind::Dns01]);
+    let failure = run(&world, &mut client, attempt(&wanted)).unwrap_err();
+    let what = "the record _acme-challenge.a.example has not the value that was set (the authority: wrong), by \
+                dns-01";
+    let hint = "dig _acme-challenge.a.example TXT";
+    assert_eq!((failure.what.as_str(), failure.hint.as_deref()), (what, Some(hint)));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod base64;
 mod check;
 mod client;
 mod csr;
+mod hash;
 mod http;
 mod identifier;
 mod json;
@@ -18,6 +19,10 @@ mod outside;
 mod plan;
 mod problem;
 pub mod properties;
+#[allow(dead_code)] // The manager will use it.
+mod schedule;
+#[allow(dead_code)]
+mod store;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -28,6 +33,7 @@ pub use http::{Https, Method, Response, Transport};
 pub use identifier::{Identifier, IdentifierError};
 pub use jws::AccountKey;
 pub use order::{Attempt, Issued, Notes, OrderNotes, obtain};
-pub use outside::{Command, DnsChange, Outside, Pending, Progress, Stage};
+pub use outside::{Command, DnsChange, Level, Outside, Pending, Progress, Stage};
 pub use plan::{Authority, ChallengeKind, Eab, KeyType, Plan, Wanted};
 pub use problem::{Failure, Kind, Problem};
+pub use store::{Gate, Store, StoreError};

@@ -37,8 +37,20 @@ pub trait Outside {
     /// Something is to be known about a certificate.
     fn progress(&mut self, progress: &Progress);
 
+    /// Something is to be known that concerns no certificate alone, such as a damaged file.
+    fn say(&mut self, level: Level, text: &str);
+
     /// Returns whether the process is to end: asked between two requests.
     fn is_ending(&mut self) -> bool;
+}
+
+/// Who has to care about what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For those who look for it.
+    Note,
+    /// Something is not as it has to be.
+    Warning,
 }
 
 /// A challenge that is to be answered.

@@ -4,7 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
+use crate::hash;
 use crate::identifier::Identifier;
+
+/// The most bytes of a certificate's name, without what stands for the type of its key.
+const NAME_MAX: usize = 200;
 
 /// Everything that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -110,11 +114,19 @@ impl ChallengeKind {
 impl Wanted {
     /// Returns what the certificate is called on disk and in commands: its first identifier, with
     /// `_` for `*` and for the colons of an address, and `_rsa` behind it where the key is RSA. No
-    /// identifier has a `_` by itself.
+    /// identifier has a `_` by itself. A name above 200 bytes is cut and ends in its hash, because
+    /// a file system has 255 bytes for the name of a file.
     #[must_use]
     pub fn name(&self) -> String {
         let first = self.identifiers.first().map(ToString::to_string).unwrap_or_default();
-        let first = first.replace(['*', ':'], "_");
+        let mut first = first.replace(['*', ':'], "_");
+        if first.len() > NAME_MAX {
+            let hash = hash::of(&[first.as_bytes()]);
+            // Identifiers are ASCII; anything else has no file.
+            let end = (0..=NAME_MAX - 17).rev().find(|end| first.is_char_boundary(*end)).unwrap_or(0);
+            first.truncate(end);
+            first.push_str(&format!("_{hash:016x}"));
+        }
         match self.key {
             KeyType::P256 => first,
             KeyType::Rsa2048 => format!("{first}_rsa"),
@@ -145,5 +157,19 @@ mod tests {
         assert_eq!(name("a.example", KeyType::P256), "a.example");
         assert_eq!(name("*.a.example", KeyType::Rsa2048), "_.a.example_rsa");
         assert_eq!(name("2001:db8::1", KeyType::P256), "2001_db8__1");
+    }
+
+    #[test]
+    fn names_fit_into_a_folder() {
+        let name = |identifier: &str, key| {
+            let identifiers = vec![Identifier::parse(identifier).unwrap()];
+            Wanted { identifiers, key, profile: None, preferred_chain: None, challenges: vec![] }.name()
+        };
+        let label = "a".repeat(49);
+        let long = format!("{label}.{label}.{label}.{label}.b.example");
+        let short = name(&long, KeyType::Rsa2048);
+        assert_eq!(short.len(), 204);
+        assert!(short.starts_with(&long[..183]), "{short}");
+        assert_ne!(short, name(&long.replace(".b.", ".c."), KeyType::Rsa2048));
     }
 }

@@ -188,6 +188,8 @@ impl Outside for World {
 
     fn progress(&mut self, _: &Progress) {}
 
+    fn say(&mut self, _: Level, _: &str) {}
+
     fn is_ending(&mut self) -> bool {
         let shared = self.0.borrow();
         shared.ends_after.is_some_and(|after| shared.seen.len() >= after)

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use sitar_acme::{Command, DnsChange, Outside, Pending, Plan, Progress};
+use sitar_acme::{Command, DnsChange, Level, Outside, Pending, Plan, Progress};
 
 use super::told::Told;
 use crate::channel::{Limits, Line};
@@ -101,6 +101,13 @@ impl Outside for World {
 
     fn progress(&mut self, progress: &Progress) {
         let _ = self.ask(&Told::Progress(Box::new(progress.clone())), TELLING);
+    }
+
+    fn say(&mut self, level: Level, text: &str) {
+        match level {
+            Level::Note => events::info(format_args!("{text}")),
+            Level::Warning => events::warning(format_args!("{text}")),
+        }
     }
 
     fn is_ending(&mut self) -> bool {

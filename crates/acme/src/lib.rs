@@ -14,14 +14,13 @@ mod http;
 mod identifier;
 mod json;
 mod jws;
+mod manager;
 mod order;
 mod outside;
 mod plan;
 mod problem;
 pub mod properties;
-#[allow(dead_code)] // The manager will use it.
 mod schedule;
-#[allow(dead_code)]
 mod store;
 #[cfg(test)]
 mod tests;
@@ -32,6 +31,7 @@ pub use client::{Client, Directory, RenewalInfo};
 pub use http::{Https, Method, Response, Transport};
 pub use identifier::{Identifier, IdentifierError};
 pub use jws::AccountKey;
+pub use manager::{Connect, run};
 pub use order::{Attempt, Issued, Notes, OrderNotes, obtain};
 pub use outside::{Command, DnsChange, Level, Outside, Pending, Progress, Stage};
 pub use plan::{Authority, ChallengeKind, Eab, KeyType, Plan, Wanted};

@@ -4,8 +4,7 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports)] // The manager will use it.
-pub(crate) use limits::{Ask, Limits};
+pub(crate) use limits::{Ask, Limits, account_earliest, bound, domain_earliest, is_counted};
 
 use crate::hash;
 
@@ -178,12 +177,6 @@ pub(crate) fn ban(now: u64, until: u64) -> u64 {
 /// them. A renewal begins with the first, as it begins without failures.
 pub(crate) fn authority(failures: u32, authorities: usize) -> usize {
     usize::try_from(failures / TRIES).unwrap_or(0).checked_rem(authorities).unwrap_or(0)
-}
-
-/// Whether that can be the time: not before this program was written, and not more than a day
-/// before what is known to have happened.
-pub(crate) fn is_plausible(now: u64, newest: u64) -> bool {
-    now >= EARLIEST && now.saturating_add(DAY) >= newest
 }
 
 fn doubled(first: u64, times: u32, most: u64) -> u64 {

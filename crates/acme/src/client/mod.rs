@@ -111,6 +111,16 @@ impl Client {
         self.end = end;
     }
 
+    /// Signs with another key from now on.
+    pub(crate) fn set_key(&mut self, key: AccountKey) {
+        self.key = key;
+    }
+
+    /// Names another account from now on.
+    pub(crate) fn set_account(&mut self, account: Option<String>) {
+        self.account = account;
+    }
+
     /// Asks for a resource of the account (POST-as-GET, RFC 8555 §6.3).
     pub(crate) fn fetch(&mut self, url: &str, outside: &mut dyn Outside) -> Result<Answer, Failure> {
         self.post(url, "", outside)

@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::limits::{account_earliest, bound, domain_earliest, is_counted};
 use super::*;
 
 const START: u64 = 1_800_000_000;
@@ -77,14 +76,6 @@ fn authorities_take_turns() {
     assert_eq!(turns, [0, 0, 0, 1, 1, 1, 2, 2, 2, 0]);
     assert_eq!(authority(7, 1), 0);
     assert_eq!(authority(7, 0), 0);
-}
-
-#[test]
-fn a_clock_that_is_wrong() {
-    assert!(!is_plausible(0, 0));
-    assert!(!is_plausible(EARLIEST - 1, 0));
-    assert!(is_plausible(EARLIEST, EARLIEST + DAY));
-    assert!(!is_plausible(START, START + DAY + 1));
 }
 
 fn event(at: u64, kind: EventKind) -> Event {

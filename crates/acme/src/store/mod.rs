@@ -24,7 +24,6 @@ pub use disk::Gate;
 use disk::{Content, Disk, UNFINISHED};
 use json::Wrong;
 use record::Stored;
-#[allow(unused_imports)] // The manager will use it.
 pub(crate) use record::{Account, Asked, Order, Record};
 
 use crate::hash;

@@ -1,19 +1,23 @@
 //! The world of the process: its supervisor.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use sitar_acme::{Command, DnsChange, Level, Outside, Pending, Plan, Progress};
+use sitar_acme::{
+    Authority, Command, DnsChange, Https, Level, Outside, Pending, Plan, Progress, Store, Transport,
+};
 
 use super::told::Told;
 use crate::channel::{Limits, Line};
 use crate::error::Error;
 use crate::events;
 
+/// What authorities see as the client.
+const AGENT: &str = concat!("sitar/", env!("CARGO_PKG_VERSION"));
 /// The time for every shard to answer a challenge.
 const ANSWERING: Duration = Duration::from_secs(60);
 /// The time for the operator's command, and a little more.
@@ -51,8 +55,14 @@ impl World {
     /// # Errors
     /// The folder cannot be used.
     pub(super) fn order(mut self, plan: Plan, folder: OwnedFd) -> Result<(), Error> {
-        let _ = (plan, folder, &mut self);
-        Ok(())
+        let unusable =
+            |error: sitar_acme::StoreError| Error::new(format!("certificates cannot be ordered: {error}"));
+        let store = Store::open(folder.as_fd()).map_err(unusable)?;
+        let mut connect = |authority: &Authority| {
+            let way = Https::new(authority.roots.as_deref(), AGENT)?;
+            Ok(Box::new(way) as Box<dyn Transport>)
+        };
+        sitar_acme::run(store, plan, &mut connect, &mut self).map_err(unusable)
     }
 
     fn ask(&self, told: &Told, limit: Duration) -> Result<Value, String> {

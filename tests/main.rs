@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod access_log;
+mod acme;
 mod admin;
 mod bodies;
 mod browser;

@@ -917,7 +917,8 @@ class Authority:
     def control(self, path, headers, body):
         """POST /control takes an object: `set` (SETTINGS; `lifetime` is that of the default profile), `schedule` (a list of
         {"at": time, "set": …} for later), `down` (seconds from now), `txt_add` and `txt_remove` ([name, value]),
-        `forget_accounts`, `forget_nonces`, `reset` (counts and breaches). The answer, as that of GET, is what has happened;
+        `forget_accounts`, `forget_nonces`, `forget_authzs` (valid ones are validated again), `reset` (counts and breaches).
+        The answer, as that of GET, is what has happened;
         GET /control/PART is a part of it."""
         with self.lock:
             if "x-virtual-time" in headers:
@@ -933,6 +934,8 @@ class Authority:
                     change(self.settings["txt"].setdefault(name.rstrip("."), []), value)
             if request.get("forget_accounts"):
                 self.accounts = {}
+            for authz in self.authzs.values() if request.get("forget_authzs") else ():
+                authz["status"] = "deactivated" if authz["status"] == "valid" else authz["status"]
             if request.get("forget_nonces"):
                 self.nonces = set()
             if request.get("reset"):

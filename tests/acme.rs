@@ -1,0 +1,9 @@
+//! Certificates from authorities: pebble, and a model that can be slow, down, broken and hostile.
+
+mod challenges;
+mod failures;
+mod issue;
+mod model;
+mod others;
+mod pebble;
+mod place;

@@ -1,0 +1,69 @@
+//! Challenges that are pending while clients load the site.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use super::model::Model;
+use super::place::Place;
+use crate::common::asking::while_asking;
+use crate::common::{eventually, have};
+
+/// Orders while others ask.
+const ORDERS: usize = 3;
+
+/// A challenge's certificate goes to nobody but a validator that asks for a name that is pending
+/// (RFC 8737 §3).
+#[test]
+fn no_client_sees_the_certificate_of_a_challenge() {
+    if !have(&["openssl"]) {
+        return;
+    }
+    let place = Place::new();
+    let Some(model) = Model::start(&place, &[]) else { return };
+    let only: &str = "acme = { challenges = [\"tls-alpn-01\"] }";
+    place.configure(model.directory(), "agree_tos = true", &[(&["a.test"], only), (&["b.test"], only)]);
+    let server = place.serve();
+    for name in ["a.test", "b.test"] {
+        place.wait_for(&server, &model.root(), name, name);
+    }
+    // A challenge is pending for a second.
+    model.set(&json!({ "validating": 1, "poll_retry_after": 1 }));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let issuers = |host: &str, alpn: &[&[u8]]| {
+        place
+            .try_chain(host, alpn)
+            .map(|chain| chain.iter().map(|one| one.issuer.clone()).collect::<Vec<_>>())
+    };
+    while_asking(
+        |number| {
+            for host in ["a.test", "b.test"] {
+                let usual = ["CN = Model Intermediate 1", "CN = Model Root"].map(str::to_owned);
+                let alpn: &[&[u8]] = match number % 4 {
+                    0 => &[b"http/1.1"],
+                    1 => &[b"h2", b"http/1.1"],
+                    2 => &[],
+                    _ => &[b"http/1.1", b"acme-tls/1"],
+                };
+                assert_eq!(issuers(host, alpn).as_deref(), Some(&usual[..]), "{alpn:?}");
+            }
+            // None is ever pending for b.test.
+            assert_eq!(issuers("b.test", &[b"acme-tls/1"]), None);
+            if issuers("a.test", &[b"acme-tls/1"]).is_some_and(|chain| chain.len() == 1) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        },
+        |_| {
+            for _ in 0..ORDERS {
+                let before = place.chain("a.test")[0].serial.clone();
+                model.control("", &json!({ "forget_authzs": true }));
+                place.admin("renew a.test");
+                eventually("another certificate", || place.chain("a.test")[0].serial != before);
+            }
+        },
+    );
+    assert!(seen.load(Ordering::Relaxed) > 0, "no challenge was seen");
+    assert_eq!(issuers("a.test", &[b"acme-tls/1"]), None);
+    assert_eq!(model.part("breaches"), json!([]));
+}

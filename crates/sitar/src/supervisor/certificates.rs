@@ -90,7 +90,7 @@ pub(super) fn read(config: &Config, purpose: &Purpose<'_>) -> Read {
         reader.read(site, &mut sources);
     }
     let (notes, warnings) = (std::mem::take(&mut reader.notes), std::mem::take(&mut reader.warnings));
-    let (found, wishes) = (std::mem::take(&mut reader.found), reader.wishes.take());
+    let (found, wishes) = (std::mem::take(&mut reader.found), reader.wishes.clone());
     Read { certificates: reader.finish(), sources, notes, warnings, wishes, found }
 }
 
@@ -239,10 +239,7 @@ impl<'p> Reader<'p> {
         let own = self.ordered.iter().filter(|(number, _)| *number == self.number);
         let names: Vec<String> = own.map(|(_, name)| name.clone()).collect();
         let mut places = Vec::new();
-        // Clients that ask for an address name no host, and get the first.
-        let (of_addresses, of_names): (Vec<_>, Vec<_>) =
-            names.into_iter().partition(|name| wishes.is_for_addresses(name));
-        for name in of_addresses.into_iter().chain(of_names) {
+        for name in names {
             let ordered = Some(name.clone());
             let certificate = match wishes.certificate(&name) {
                 Some(Loaded { pem, identity, report, .. }) => {
@@ -323,11 +320,15 @@ impl<'p> Reader<'p> {
 
     /// Returns all that was read.
     fn finish(self) -> Certificates {
-        let Reader { list, mut by_host, client_cas, first, .. } = self;
-        // What comes first goes to clients that name no host.
-        let rank = |place| first.iter().position(|one| *one == place).unwrap_or(first.len());
+        let Reader { list, mut by_host, client_cas, first, wishes, .. } = self;
+        // What comes first goes to clients that name no host: those that ask for an address do not.
+        let is_for_address = |one: &Certificate| {
+            let of_address = |name: &String| wishes.as_ref().is_some_and(|all| all.is_for_addresses(name));
+            one.ordered.as_ref().is_some_and(of_address)
+        };
+        let place_in_first = |place| first.iter().position(|one| *one == place).unwrap_or(first.len());
         let mut all: Vec<_> = list.into_iter().enumerate().collect();
-        all.sort_by_key(|(place, _)| rank(*place));
+        all.sort_by_key(|(place, one)| (!is_for_address(one), place_in_first(*place)));
         let mut moved = vec![0; all.len()];
         for (now, (before, _)) in all.iter().enumerate() {
             moved[*before] = now;

@@ -82,6 +82,7 @@ pub struct CommandLine {
 
 /// The verbs of the command.
 #[derive(Debug, Subcommand, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Verb {
     /// Serve a tar archive or a directory; without PATH, a small handbook
     Serve(Settings),

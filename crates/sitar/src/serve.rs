@@ -24,6 +24,7 @@ use crate::{acme, cli, listen, packer, supervisor, worker};
 pub(crate) mod attempt;
 pub(crate) mod certificates;
 pub(crate) mod descriptors;
+mod domain;
 mod one_log;
 pub(crate) mod orphans;
 pub(crate) mod serving;
@@ -57,7 +58,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         if worker::is_this_process() {
             return worker::run(file);
         }
-        return supervisor::run(file);
+        return supervisor::run(&domain::begin(file, settings));
     }
     cli::unread_variables().into_iter().for_each(events::warning);
     let plan = settings.plan()?;

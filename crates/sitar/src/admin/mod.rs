@@ -26,7 +26,7 @@ pub use document::{
 };
 pub use ordered::{Ordered, read_done, read_ordered};
 pub use paths::SOCKET;
-pub(crate) use paths::socket;
+pub(crate) use paths::{socket, socket_of_domain};
 pub(crate) use server::Leaver;
 pub use server::{Admin, Serving};
 pub(crate) use text::{grouped, size, span, time};

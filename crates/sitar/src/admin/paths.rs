@@ -8,7 +8,8 @@ use crate::error::{Error, printable, warn};
 /// The socket, where neither a flag nor the configuration names one.
 pub const SOCKET: &str = "/run/sitar/admin.sock";
 
-/// Returns the path of the socket: the flag's, else that of the configuration, else [`SOCKET`]. The
+/// Returns the path of the socket: the flag's, else that of the configuration, else this user's
+/// where a server without a configuration has it, else [`SOCKET`]. The
 /// configuration is the one that is named, else the one at [`DEFAULT_FILE`] if it is there.
 ///
 /// # Errors
@@ -20,7 +21,8 @@ pub(crate) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Resul
     }
     let (standard, socket) = (Path::new(DEFAULT_FILE), Path::new(SOCKET));
     let Some(file) = configuration.or_else(|| standard.exists().then_some(standard)) else {
-        return Ok(socket.to_owned());
+        let own = socket_of_domain().filter(|path| path.exists());
+        return Ok(own.unwrap_or_else(|| socket.to_owned()));
     };
     socket_of_config(file).or_else(|error| {
         // A server runs on when its configuration has been broken, and is asked all the more then.
@@ -31,6 +33,16 @@ pub(crate) fn socket(flag: Option<&Path>, configuration: Option<&Path>) -> Resul
         warn(&format!("the configuration {} tells no admin socket; asking at {SOCKET}", printable(file)));
         Ok(socket.to_owned())
     })
+}
+
+/// Returns the socket of a server without a configuration file (`--domain`): [`SOCKET`] for root,
+/// and for others one in the folder that they have for such things, if they have one.
+pub(crate) fn socket_of_domain() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(SOCKET.into());
+    }
+    let folder = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    folder.is_absolute().then(|| folder.join("sitar/admin.sock"))
 }
 
 /// Returns the socket that a configuration names.

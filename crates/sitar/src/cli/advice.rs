@@ -165,8 +165,15 @@ const FLAGS: &[(&[&str], Meaning)] = &[
         ),
     ),
     (
-        &["--domain", "--server-name", "--servername"],
-        Meaning::Other("the names are those in the certificate: --tls-cert FILE --tls-key FILE"),
+        &["--server-name", "--servername"],
+        Meaning::Other(
+            "with --domain NAME its certificate is ordered; the names are else those in the certificate: \
+             --tls-cert FILE --tls-key FILE",
+        ),
+    ),
+    (
+        &["--acme", "--email", "--letsencrypt", "--auto-tls", "--autocert"],
+        Meaning::Other("with --domain NAME the certificate is ordered from Let's Encrypt"),
     ),
     (&["-o", "--open", "--browser"], Meaning::Other("no browser is opened; sitar serve prints the address")),
     (

@@ -64,6 +64,18 @@ fn verbs() {
             listen: vec![],
             tls_cert: vec![],
             tls_key: vec![],
+            domain: vec![],
+            listen_http: vec![],
+            acme_staging: false,
+            acme_directory: None,
+            acme_ca: None,
+            acme_agree_tos: false,
+            acme_contact: vec![],
+            acme_eab_kid: None,
+            acme_eab_key_file: None,
+            acme_profile: None,
+            acme_dns_command: None,
+            state: None,
             tls: Tls::Auto,
             min_tls: None,
             no_http2: false,
@@ -613,7 +625,7 @@ fn actions_on_a_configuration() {
     assert_eq!(action(&["init"]), ConfigAction::Init { file: "sitar.toml".into() });
     assert_eq!(action(&["init", "-"]), ConfigAction::Init { file: "-".into() });
     assert_eq!(action(&["schema"]), ConfigAction::Schema);
-    let file = |path: &str| ConfigFile { path: path.into(), given: vec![], port: Some(5000) };
+    let file = |path: &str| ConfigFile { path: path.into(), given: vec![], port: Some(5000), text: None };
     assert_eq!(action(&["check"]), ConfigAction::Check(file("/etc/sitar/sitar.toml")));
     assert_eq!(action(&["show", "a.toml"]), ConfigAction::Show(file("a.toml")));
     let ConfigAction::Check(flagged) = action(&["check", "a.toml", "--tls", "off"]) else { panic!() };

@@ -1,6 +1,7 @@
 //! From sections to a [`Config`], with the rules between them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sitar_site::Printable;
 
@@ -15,7 +16,7 @@ use super::{
 use crate::events;
 use crate::listen::{Endpoint, UNIX};
 use crate::settings::merge::{Given, Merged};
-use crate::settings::{Tls, values};
+use crate::settings::{ConfigFile, Tls, values};
 
 /// The most bytes of a socket's path (unix(7), without the NUL at its end).
 const SOCKET_MAX: usize = 107;
@@ -36,14 +37,26 @@ pub(super) fn load(file: &Path, given: &[Given], port: Option<u16>) -> Result<Lo
 }
 
 /// The same, with the form of the event log, which is known of many files with mistakes as well.
-pub(super) fn load_first(
-    file: &Path,
-    given: &[Given],
-    port: Option<u16>,
-) -> (events::Form, Result<Loaded, Vec<Problem>>) {
+pub(super) fn load_first(file: &ConfigFile) -> (events::Form, Result<Loaded, Vec<Problem>>) {
     let mut problems = Problems::default();
-    let document = document::read(file, &mut problems);
-    (log::events(&document.log), build(document, given, port, problems))
+    let document = match &file.text {
+        Some(text) => {
+            let name: Arc<Path> = file.path.as_path().into();
+            let mut document = document::of_bytes(&name, text.clone().into_bytes(), &mut problems);
+            document.texts.push((name, text.clone()));
+            document
+        }
+        None => document::read(&file.path, &mut problems),
+    };
+    let form = log::events(&document.log);
+    let loaded = build(document, &file.given, file.port, problems).map_err(|mut problems| {
+        // Keys are of no help to who has written flags.
+        if file.text.is_some() {
+            problems.iter_mut().for_each(|problem| problem.hint = None);
+        }
+        problems
+    });
+    (form, loaded)
 }
 
 /// Reads a configuration whose texts were read before.
@@ -89,7 +102,10 @@ pub(super) fn build(
         let hint = "for example: [[site]] and below it root = \"/srv/www/example.tar\"";
         problems.add_with(&Place::whole(file), "there is no [[site]]", hint);
     }
-    let acme = acme::read(&document, &sites, &listeners, &mut problems);
+    let mut acme = acme::read(&document, &sites, &listeners, &mut problems);
+    if let (Some(acme), Some(merged)) = (&mut acme, &merged) {
+        acme.state = merged.settings.state.clone().or(acme.state.take());
+    }
     let admin_socket = document.admin.path("socket").map(|(path, place)| {
         if path.as_os_str().len() > SOCKET_MAX {
             let what = format!("the path of 'socket' is longer than {SOCKET_MAX} bytes: {}", path.display());

@@ -19,7 +19,7 @@ use crate::listen::Endpoint;
 use crate::log::Style;
 use crate::log::format::Addresses;
 use crate::settings::merge::Given;
-use crate::settings::{CertificateFiles, Listen, Settings, SocketName};
+use crate::settings::{CertificateFiles, ConfigFile, Listen, Settings, SocketName};
 use crate::watch::Watch;
 
 mod access;
@@ -50,9 +50,14 @@ mod texts;
 
 pub use self::acme::{AcmeConfig, AcmeOptions, AuthorityConfig, EabConfig};
 pub use self::command::{refused, run};
+pub(crate) use self::show::{address, quoted};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/sitar/sitar.toml";
+
+/// The name of the file that stands for the command line. Its lines name the flags that they come
+/// from, behind a `#`.
+pub(crate) const FLAGS: &str = "command line";
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -362,21 +367,13 @@ pub(crate) struct Texts(pub(crate) Vec<(PathBuf, String)>);
 ///
 /// # Errors
 /// As for [`read`].
-pub(crate) fn read_with_texts(
-    file: &Path,
-    given: &[Given],
-    port: Option<u16>,
-) -> Result<(Config, Texts), Vec<Problem>> {
-    load::load(file, given, port).map(with_texts)
+pub(crate) fn read_with_texts(file: &ConfigFile) -> Result<(Config, Texts), Vec<Problem>> {
+    load::load_first(file).1.map(with_texts)
 }
 
 /// The same at a start, of which the event log has to know its form whatever becomes of it.
-pub(crate) fn read_first(
-    file: &Path,
-    given: &[Given],
-    port: Option<u16>,
-) -> (events::Form, Result<(Config, Texts), Vec<Problem>>) {
-    let (form, loaded) = load::load_first(file, given, port);
+pub(crate) fn read_first(file: &ConfigFile) -> (events::Form, Result<(Config, Texts), Vec<Problem>>) {
+    let (form, loaded) = load::load_first(file);
     (form, loaded.map(with_texts))
 }
 
@@ -392,6 +389,17 @@ fn with_texts(loaded: load::Loaded) -> (Config, Texts) {
 /// As for [`read`]; none where the texts were read without a problem.
 pub(crate) fn read_texts(texts: &Texts, given: &[Given], port: Option<u16>) -> Result<Config, Vec<Problem>> {
     load::load_texts(texts, given, port).map(|loaded| loaded.config)
+}
+
+/// Reads the name of a host.
+///
+/// # Errors
+/// The reason that it is none, and what to type: the end of a sentence.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    host::parse(text).map_err(|host::BadHost { why, instead }| match instead {
+        Some(instead) => format!("{why}; did you mean {instead}?"),
+        None => why.to_owned(),
+    })
 }
 
 /// Returns the problem of something that cannot be opened, at the place that names it.

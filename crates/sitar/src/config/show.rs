@@ -78,7 +78,7 @@ pub(super) fn show(loaded: &Loaded) -> String {
         lines.site(site, section, &document.server);
     }
     if let Some(acme) = &config.acme {
-        lines.acme(acme, &document.acme);
+        lines.acme(acme, &document.acme, merged);
     }
     lines.log(&config.log, &document.log);
     if config.admin_socket.is_some() || config.admin_listen.is_some() {
@@ -318,7 +318,8 @@ fn size(mib: u32) -> String {
     if mib > 0 && mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") }
 }
 
-fn address(listen: Listen) -> String {
+/// Returns an address as the file writes it.
+pub(crate) fn address(listen: Listen) -> String {
     match listen {
         Listen::Port(port) => format!(":{port}"),
         Listen::Localhost(port) => format!("localhost:{port}"),
@@ -388,7 +389,7 @@ fn endpoint(endpoint: &Endpoint) -> PathValue {
 }
 
 /// Returns a basic string of TOML.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

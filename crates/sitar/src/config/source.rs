@@ -8,8 +8,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, Error as SyntaxError};
 
-use super::Place;
 use super::problems::{Problems, count_words, quoted};
+use super::{FLAGS, Place};
 
 /// The most bytes of a file.
 pub(super) const FILE_MAX: u64 = 1 << 20;
@@ -123,6 +123,12 @@ impl Source {
     pub(super) fn place(&self, offset: usize) -> Place {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        if *self.file == *Path::new(FLAGS) {
+            let end = self.lines.get(line).map_or(self.text.len(), |end| end.saturating_sub(1));
+            let label = self.text.get(start..end).and_then(|line| line.rsplit_once(" # "));
+            let file = label.map_or_else(|| Arc::clone(&self.file), |(_, flag)| Path::new(flag).into());
+            return Place::whole(&file);
+        }
         let column = self.characters_before(offset).saturating_sub(self.characters_before(start)) + 1;
         Place { file: Arc::clone(&self.file), line, column }
     }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use super::listen::ListenError;
 use super::values::{self, EngineChoice, MinTls, Tls};
-use super::{Settings, duration};
+use super::{Settings, domain, duration};
+use crate::config::acme;
 use crate::events;
 use crate::log::format::Format;
 use crate::sandbox::Policy;
@@ -54,6 +55,10 @@ pub(crate) enum Kind {
 
 fn text(value: &OsStr) -> Result<&str, String> {
     value.to_str().ok_or_else(|| "it is not UTF-8".to_owned())
+}
+
+fn path(value: &OsStr) -> Result<PathBuf, String> {
+    text(value).and_then(domain::absolute)
 }
 
 fn switch(value: &OsStr) -> Result<bool, String> {
@@ -102,6 +107,132 @@ pub(crate) const SETTINGS: &[Setting] = &[
             settings.tls_key.push(PathBuf::from(value));
             Ok(())
         },
+    },
+    Setting {
+        name: "domain",
+        variable: "SITAR_DOMAIN",
+        value: "NAME",
+        default: None,
+        kind: Kind::List,
+        help: "A name of the site, or an IP address: sitar serves it on ports 443 and 80, and orders and \
+               renews its certificate from Let's Encrypt, to whose terms you agree with it \
+               (https://letsencrypt.org/repository/); may be repeated, and the variable takes a list with \
+               commas",
+        set: |settings, value| text(value).and_then(domain::domain).map(|name| settings.domain.push(name)),
+    },
+    Setting {
+        name: "listen-http",
+        variable: "SITAR_LISTEN_HTTP",
+        value: "ADDR",
+        default: None,
+        kind: Kind::List,
+        help: "Address for plain HTTP that leads to HTTPS, with --domain only; may be repeated, and the \
+               variable takes a list with commas. Without it: 80, and none with --listen",
+        set: |settings, value| {
+            let listen = text(value)?.parse().map_err(|error: ListenError| error.to_string())?;
+            settings.listen_http.push(listen);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "acme-staging",
+        variable: "SITAR_ACME_STAGING",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Order from the authority that Let's Encrypt has for trials, whose certificates no browser trusts",
+        set: |settings, value| switch(value).map(|on| settings.acme_staging = on),
+    },
+    Setting {
+        name: "acme-directory",
+        variable: "SITAR_ACME_DIRECTORY",
+        value: "URL",
+        default: None,
+        kind: Kind::Text,
+        help: "Order from another authority, whose directory is at this URL; needs --acme-agree-tos",
+        set: |settings, value| {
+            let url = text(value).and_then(|text| acme::url(text).map_err(str::to_owned))?;
+            settings.acme_directory = Some(url);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "acme-ca",
+        variable: "SITAR_ACME_CA",
+        value: "FILE",
+        default: None,
+        kind: Kind::Any,
+        help: "Certificates in PEM that certify the authority's own server, in the place of the system's",
+        set: |settings, value| path(value).map(|path| settings.acme_ca = Some(path)),
+    },
+    Setting {
+        name: "acme-agree-tos",
+        variable: "SITAR_ACME_AGREE_TOS",
+        value: "",
+        default: None,
+        kind: Kind::Switch,
+        help: "Agree to the terms of the authority that --acme-directory names",
+        set: |settings, value| switch(value).map(|on| settings.acme_agree_tos = on),
+    },
+    Setting {
+        name: "acme-contact",
+        variable: "SITAR_ACME_CONTACT",
+        value: "ADDRESS",
+        default: None,
+        kind: Kind::List,
+        help: "An address of e-mail that the authority may write to; may be repeated",
+        set: |settings, value| {
+            let url = acme::contact(text(value)?).ok_or("expected an address of e-mail")?;
+            settings.acme_contact.push(url);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "acme-eab-kid",
+        variable: "SITAR_ACME_EAB_KID",
+        value: "KID",
+        default: None,
+        kind: Kind::Any,
+        help: "The identifier of the key for an external account binding, as some authorities need it",
+        set: |settings, value| text(value).map(|kid| settings.acme_eab_kid = Some(kid.to_owned())),
+    },
+    Setting {
+        name: "acme-eab-key-file",
+        variable: "SITAR_ACME_EAB_KEY_FILE",
+        value: "FILE",
+        default: None,
+        kind: Kind::Any,
+        help: "The file with that key, in base64url",
+        set: |settings, value| path(value).map(|path| settings.acme_eab_key_file = Some(path)),
+    },
+    Setting {
+        name: "acme-profile",
+        variable: "SITAR_ACME_PROFILE",
+        value: "PROFILE",
+        default: None,
+        kind: Kind::Any,
+        help: "The profile that certificates are ordered under, one of those that the authority offers",
+        set: |settings, value| text(value).map(|name| settings.acme_profile = Some(name.to_owned())),
+    },
+    Setting {
+        name: "acme-dns-command",
+        variable: "SITAR_ACME_DNS_COMMAND",
+        value: "PROGRAM",
+        default: None,
+        kind: Kind::Any,
+        help: "The program that changes records in the DNS, which wildcards need. Its arguments are add or \
+               remove, the name of the record, and its text",
+        set: |settings, value| path(value).map(|path| settings.acme_dns_command = Some(path)),
+    },
+    Setting {
+        name: "state",
+        variable: "SITAR_STATE",
+        value: "DIR",
+        default: None,
+        kind: Kind::Any,
+        help: "The folder for accounts, keys and certificates that were ordered. Without it: the \
+               StateDirectory of systemd; as root /var/lib/sitar; else sitar in $XDG_DATA_HOME or ~/.local/share",
+        set: |settings, value| path(value).map(|path| settings.state = Some(path)),
     },
     Setting {
         name: "tls",

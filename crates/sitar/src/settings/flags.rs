@@ -13,7 +13,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::definitions::{Kind, SETTINGS, Setting};
 use super::merge::{Given, ValueOrigin, merge};
-use super::{ConfigFile, Settings};
+use super::{ConfigFile, Settings, domain};
+use crate::config::FLAGS;
 
 /// The argument that has no flag.
 const PATH: &str = "path";
@@ -25,6 +26,17 @@ pub(crate) const IN_FILE: &[(&str, &str)] = &[
     ("listen", "'address' of [[listen]]"),
     ("tls-cert", "'certificate' of [[site]] or [server]"),
     ("tls-key", "'certificate' of [[site]] or [server]"),
+    ("domain", "'hosts' of [[site]]"),
+    ("listen-http", "'redirect' of [[listen]]"),
+    ("acme-staging", "'directory' of [acme]"),
+    ("acme-directory", "'directory' of [acme]"),
+    ("acme-ca", "'ca' of [acme]"),
+    ("acme-agree-tos", "'agree_tos' of [acme]"),
+    ("acme-contact", "'contact' of [acme]"),
+    ("acme-eab-kid", "'eab' of [acme]"),
+    ("acme-eab-key-file", "'eab' of [acme]"),
+    ("acme-profile", "'profile' of [acme]"),
+    ("acme-dns-command", "'dns_command' of [acme]"),
     ("prefix", "'prefix' of [[site]]"),
     ("follow-links", "'follow_links' of [[site]]"),
     ("serve-config-files", "'serve_config_files' of [[site]]"),
@@ -68,10 +80,19 @@ impl FromArgMatches for Settings {
                 return Err(clap::Error::raw(ErrorKind::ArgumentConflict, what));
             }
             // Rules between settings are checked when those of the file are known.
-            let config = ConfigFile { path: file.clone(), given: beside_file(given)?, port: None };
+            let config =
+                ConfigFile { path: file.clone(), given: beside_file(given)?, port: None, text: None };
             return Ok(Settings { config: Some(config), ..merged.settings });
         }
         merged.check().map_err(refused)?;
+        if !merged.settings.domain.is_empty() {
+            let missing = |why| clap::Error::raw(ErrorKind::MissingRequiredArgument, why);
+            let text = domain::file(&merged.settings, path.as_deref()).map_err(missing)?;
+            let is_of_file = |given: &Given| IN_FILE.iter().all(|(name, _)| *name != given.name);
+            let given = given.into_iter().filter(is_of_file).collect();
+            let config = ConfigFile { path: FLAGS.into(), given, port: None, text: Some(text) };
+            return Ok(Settings { config: Some(config), ..merged.settings });
+        }
         Ok(Settings { path, ..merged.settings })
     }
 
@@ -107,7 +128,7 @@ impl FromArgMatches for ConfigFile {
         let given: Vec<Given> = SETTINGS.iter().filter_map(|setting| given(setting, matches)).collect();
         merge(&given).map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why))?;
         let path = matches.get_one(PATH).cloned().unwrap_or_default();
-        Ok(ConfigFile { path, given: beside_file(given)?, port: None })
+        Ok(ConfigFile { path, given: beside_file(given)?, port: None, text: None })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

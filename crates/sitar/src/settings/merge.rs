@@ -174,6 +174,7 @@ impl Merged {
             let sentence = format!("{} cannot be used with {}", named("poll"), named("no-watch"));
             broken.push(Refused::new(&["poll", "no-watch"], sentence));
         }
+        self.acme_rules(&mut broken);
         if certificates > REPEATS_MAX || settings.listen.len() > REPEATS_MAX {
             let sentence = format!(
                 "{} and {} can each be repeated {REPEATS_MAX} times",
@@ -184,4 +185,63 @@ impl Merged {
         }
         broken
     }
+
+    /// Adds the rules about certificates that are ordered.
+    fn acme_rules(&self, broken: &mut Vec<Refused>) {
+        let named = |name| self.named(name);
+        let settings = &self.settings;
+        let mut add = |names: &[&'static str], sentence: String| broken.push(Refused::new(names, sentence));
+        if settings.domain.is_empty() {
+            let is_set = |name: &&&'static str| self.origin(name) > ValueOrigin::File;
+            if let Some(name) = OF_DOMAIN.iter().find(is_set) {
+                add(&[name, "domain"], format!("{} needs {}", named(name), named("domain")));
+            }
+            return;
+        }
+        if settings.tls == Tls::Off {
+            add(&["domain", "tls"], format!("{} off cannot be used with {}", named("tls"), named("domain")));
+        }
+        if !settings.tls_cert.is_empty() {
+            let (domain, cert) = (named("domain"), named("tls-cert"));
+            add(
+                &["tls-cert", "domain"],
+                format!("{cert} cannot be used with {domain}, which orders certificates"),
+            );
+        }
+        if settings.acme_staging && settings.acme_directory.is_some() {
+            let (staging, directory) = (named("acme-staging"), named("acme-directory"));
+            add(&["acme-staging", "acme-directory"], format!("{staging} cannot be used with {directory}"));
+        }
+        if settings.acme_directory.is_some() && !settings.acme_agree_tos {
+            let (directory, agree) = (named("acme-directory"), named("acme-agree-tos"));
+            let sentence =
+                format!("{directory} needs {agree}, with which you agree to the terms of that authority");
+            add(&["acme-directory", "acme-agree-tos"], sentence);
+        }
+        if settings.acme_eab_kid.is_some() != settings.acme_eab_key_file.is_some() {
+            let (kid, file) = (named("acme-eab-kid"), named("acme-eab-key-file"));
+            add(&["acme-eab-kid", "acme-eab-key-file"], format!("{kid} and {file} need each other"));
+        }
+        if let Some(wild) = settings.domain.iter().find(|name| name.starts_with("*."))
+            && settings.acme_dns_command.is_none()
+        {
+            let (domain, command) = (named("domain"), named("acme-dns-command"));
+            let sentence = format!("{domain} {wild} needs {command}: wildcards are proved in the DNS only");
+            add(&["domain", "acme-dns-command"], sentence);
+        }
+    }
 }
+
+/// Settings that only a site with certificates from an authority has.
+const OF_DOMAIN: [&str; 10] = [
+    "listen-http",
+    "acme-staging",
+    "acme-directory",
+    "acme-ca",
+    "acme-agree-tos",
+    "acme-contact",
+    "acme-eab-kid",
+    "acme-eab-key-file",
+    "acme-profile",
+    "acme-dns-command",
+];

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) mod definitions;
+mod domain;
 pub(crate) mod duration;
 pub(crate) mod flags;
 mod listen;
@@ -49,6 +50,30 @@ pub struct Settings {
     pub tls_cert: Vec<PathBuf>,
     /// The n-th belongs to the n-th chain.
     pub tls_key: Vec<PathBuf>,
+    /// The names that the site has in public, which certificates are ordered for.
+    pub domain: Vec<String>,
+    /// Addresses of plain HTTP that leads to them; empty means the default.
+    pub listen_http: Vec<Listen>,
+    /// Order from the authority that Let's Encrypt has for trials.
+    pub acme_staging: bool,
+    /// The URL of the authority's directory.
+    pub acme_directory: Option<String>,
+    /// Certificates that certify the authority's own server.
+    pub acme_ca: Option<PathBuf>,
+    /// The operator agrees to the terms of that authority.
+    pub acme_agree_tos: bool,
+    /// Where the authority may write to: URLs.
+    pub acme_contact: Vec<String>,
+    /// The identifier of the key of the external account binding.
+    pub acme_eab_kid: Option<String>,
+    /// The file with that key.
+    pub acme_eab_key_file: Option<PathBuf>,
+    /// The profile that certificates are ordered under.
+    pub acme_profile: Option<String>,
+    /// The program that changes records in the DNS.
+    pub acme_dns_command: Option<PathBuf>,
+    /// The folder for accounts, keys and certificates that were ordered.
+    pub state: Option<PathBuf>,
     /// Whether TLS is spoken, and who seals.
     pub tls: Tls,
     /// The oldest version of TLS that is spoken.
@@ -108,6 +133,8 @@ pub struct ConfigFile {
     pub given: Vec<merge::Given>,
     /// The port of the default address, from `$PORT`.
     pub port: Option<u16>,
+    /// The text in the place of a file's, where flags say what a file would.
+    pub text: Option<String>,
 }
 
 #[cfg(test)]

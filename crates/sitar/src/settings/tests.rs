@@ -13,6 +13,9 @@ fn other(setting: &Setting) -> &'static str {
     match setting.kind {
         Kind::Switch => "1",
         Kind::Word(words) => words().last().unwrap().0,
+        _ if setting.name == "domain" => "a.example",
+        _ if setting.name == "acme-directory" => "https://a.example/",
+        _ if setting.name == "acme-contact" => "a@b.example",
         Kind::Files => "a.pem",
         Kind::List => "8443",
         Kind::Text if setting.value == "DURATION" => "7s",
@@ -94,6 +97,18 @@ fn each_default_in_the_help_is_the_value_in_force() {
         ("listen", Some("8443; with --tls off 8080")),
         ("tls-cert", None),
         ("tls-key", None),
+        ("domain", None),
+        ("listen-http", None),
+        ("acme-staging", None),
+        ("acme-directory", None),
+        ("acme-ca", None),
+        ("acme-agree-tos", None),
+        ("acme-contact", None),
+        ("acme-eab-kid", None),
+        ("acme-eab-key-file", None),
+        ("acme-profile", None),
+        ("acme-dns-command", None),
+        ("state", None),
         ("tls", Some("auto")),
         ("min-tls", Some("1.2")),
         ("no-http2", None),
@@ -128,6 +143,18 @@ fn each_default_in_the_help_is_the_value_in_force() {
         listen,
         tls_cert,
         tls_key,
+        domain,
+        listen_http,
+        acme_staging: false,
+        acme_directory: None,
+        acme_ca: None,
+        acme_agree_tos: false,
+        acme_contact,
+        acme_eab_kid: None,
+        acme_eab_key_file: None,
+        acme_profile: None,
+        acme_dns_command: None,
+        state: None,
         tls,
         min_tls: None,
         no_http2: false,
@@ -156,6 +183,7 @@ fn each_default_in_the_help_is_the_value_in_force() {
     else {
         panic!("a setting has a value that its help does not state");
     };
+    assert!(domain.is_empty() && listen_http.is_empty() && acme_contact.is_empty());
     assert!(listen.is_empty() && tls_cert.is_empty() && tls_key.is_empty());
     let port = |tls| {
         let plan = Settings { tls, ..Settings::default() }.plan().unwrap();
@@ -276,4 +304,35 @@ fn rules_name_settings_as_they_were_written() {
         refused(&[given(find("spin"), ValueOrigin::Variable, "1ms")]),
         "SITAR_SPIN needs --engine sqpoll"
     );
+    let all = |pairs: &[(&'static str, &str)]| {
+        let given = pairs
+            .iter()
+            .map(|(name, value)| given(definitions::find(name).unwrap(), ValueOrigin::Flag, value));
+        refused(&given.collect::<Vec<_>>())
+    };
+    let domain = ("domain", "example.com");
+    for (pairs, sentence) in [
+        (&[("acme-staging", "1")][..], "--acme-staging needs --domain"),
+        (&[("listen-http", "80")], "--listen-http needs --domain"),
+        (&[domain, ("tls", "off")], "--tls off cannot be used with --domain"),
+        (
+            &[domain, ("tls-cert", "a"), ("tls-key", "b")],
+            "--tls-cert cannot be used with --domain, which orders certificates",
+        ),
+        (
+            &[domain, ("acme-directory", "https://a.example/"), ("acme-staging", "1")],
+            "--acme-staging cannot be used with --acme-directory",
+        ),
+        (
+            &[domain, ("acme-directory", "https://a.example/")],
+            "--acme-directory needs --acme-agree-tos, with which you agree to the terms of that authority",
+        ),
+        (&[domain, ("acme-eab-kid", "x")], "--acme-eab-kid and --acme-eab-key-file need each other"),
+        (
+            &[("domain", "*.example.com")],
+            "--domain *.example.com needs --acme-dns-command: wildcards are proved in the DNS only",
+        ),
+    ] {
+        assert_eq!(all(pairs), sentence);
+    }
 }

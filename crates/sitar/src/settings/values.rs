@@ -96,6 +96,11 @@ pub(crate) fn word<T: Word>(text: &str) -> Result<T, String> {
     })
 }
 
+/// Returns the word for a value.
+pub(super) fn word_of<T: Word + PartialEq>(value: T) -> Option<&'static str> {
+    T::WORDS.iter().find(|(_, other, _)| *other == value).map(|(word, ..)| *word)
+}
+
 /// Reads the value of a switch. A variable that holds one of a few words, or nothing, leaves it
 /// off.
 pub(super) fn switch(text: &str) -> bool {

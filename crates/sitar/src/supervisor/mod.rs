@@ -154,7 +154,7 @@ fn run_with(file: &ConfigFile, mut inherited: Option<&mut Inherited>) -> Result<
     };
     // What was left open by the program that has started this one is no worker's business.
     let inherits = sitar_io::inherit::pass_nothing_on();
-    let (form, read) = config::read_first(&file.path, &file.given, file.port);
+    let (form, read) = config::read_first(file);
     events::set_form(form);
     cli::unread_variables().into_iter().for_each(events::warning);
     if let Err(errno) = inherits {

@@ -127,7 +127,7 @@ impl Supervisor {
         self.ask_worker();
         // A copy: nothing waits for what is opened here.
         let before = self.live().clone();
-        let (config, texts) = config::read_with_texts(&file.path, &file.given, file.port).map_err(each)?;
+        let (config, texts) = config::read_with_texts(file).map_err(each)?;
         if config.admin_socket != before.config.admin_socket {
             return Err(vec![
                 Error::new("the path of the admin socket cannot be changed while it is served")

@@ -51,7 +51,8 @@ fn habits_of_other_servers() {
         (&["file-server", "--root", "."], serve),
         (&["run", "--config", "Caddyfile"], serve),
         (&["validate"], check),
-        (&["serve", "--domain", "own.test"], "the names are those in the certificate"),
+        (&["serve", "--server-name", "own.test"], "with --domain NAME"),
+        (&["serve", "--email", "joe@own.test"], "with --domain NAME"),
         // python -m http.server
         (&["-m", "http.server", "8000"], "sitar serve ."),
         (&["http.server"], "sitar serve ."),

@@ -6,10 +6,12 @@ use super::super::acme::KEY_WORDS;
 use super::super::{AcmeConfig, AcmeOptions, AuthorityConfig};
 use super::{Lines, PathValue, array, duration, origin, path, quoted};
 use crate::config::section::Section;
+use crate::settings::definitions;
+use crate::settings::merge::{Merged, ValueOrigin};
 
 impl Lines {
     /// Adds `[acme]` and, where there are several authorities, a table for each.
-    pub(super) fn acme(&mut self, acme: &AcmeConfig, section: &Section) {
+    pub(super) fn acme(&mut self, acme: &AcmeConfig, section: &Section, merged: &Merged) {
         let place = section.entries.first().map_or_else(String::new, |_| section.place.to_string());
         self.header("[acme]", if place.is_empty() { super::DEFAULT } else { &place });
         let tables = section.tables("authority");
@@ -23,7 +25,9 @@ impl Lines {
         }
         self.value("dns_wait", &quoted(&duration(acme.dns_wait)), &of("dns_wait"));
         match &acme.state {
-            Some(state) => self.path("state", &path(state), &of("state")),
+            Some(state) => {
+                self.path("state", &path(state), &self::state(merged).unwrap_or_else(|| of("state")));
+            }
             None => self.unset("state"),
         }
         if acme.authorities.len() > 1 {
@@ -65,6 +69,16 @@ impl Lines {
         if !pairs.is_empty() {
             self.value("acme", &format!("{{ {} }}", pairs.join(", ")), &origin(section, "acme"));
         }
+    }
+}
+
+/// Returns the flag or the variable that names the folder, if one does.
+fn state(merged: &Merged) -> Option<String> {
+    let setting = definitions::find("state")?;
+    match merged.origin(setting.name) {
+        ValueOrigin::Flag => Some(format!("--{}", setting.name)),
+        ValueOrigin::Variable => Some(setting.variable.to_owned()),
+        ValueOrigin::File | ValueOrigin::Default => None,
     }
 }
 

@@ -218,3 +218,40 @@ fn other_authorities_certify_what_the_public_ones_do_not() {
         assert!(problems.contains("no authority certifies the host"), "{host}: {problems}");
     }
 }
+
+#[test]
+fn flags_say_what_a_file_would() {
+    use crate::cli::{Verb, parse};
+    let config = |arguments: &[&str]| {
+        let all = ["sitar", "serve", "/srv/x", "--domain"].iter().chain(arguments);
+        let Verb::Serve(settings) = parse(all, None).unwrap() else { panic!() };
+        settings.config.unwrap()
+    };
+    let file = config(&["example.com,www.example.com", "--shards", "3", "--listing", "--state", "/state"]);
+    let (config_read, texts) = read_with_texts(&file).unwrap();
+    assert_eq!(config_read.sites[0].hosts, ["example.com", "www.example.com"]);
+    assert_eq!(config_read.settings.shards.unwrap().get(), 3);
+    assert_eq!(config_read.acme.as_ref().unwrap().state.as_deref(), Some(Path::new("/state")));
+    let roles: Vec<_> = config_read.listeners.iter().map(|one| (one.addresses.clone(), one.role)).collect();
+    assert_eq!(
+        roles,
+        [
+            (vec![Listen::Port(443)], ListenerRole::Https),
+            (vec![Listen::Port(80)], ListenerRole::RedirectToHttps)
+        ]
+    );
+    assert!(config_read.strict);
+    // A worker reads the same out of the texts.
+    assert_eq!(read_texts(&texts, &file.given, file.port), Ok(config_read.clone()));
+    assert_eq!(config_read.acme_plan().len(), 1);
+    // Mistakes are those of flags, without keys that the operator has not written.
+    let problems = read_with_texts(&config(&["printer.local,10.0.0.1"])).unwrap_err();
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "--domain: no authority certifies the host 'printer.local': the name is not of the public DNS",
+            "--domain: no authority certifies the host '10.0.0.1': the address is not a public one",
+        ]
+    );
+}

@@ -11,7 +11,8 @@ use crate::settings::merge::{ValueOrigin, merge};
 fn each_flag_has_its_key() {
     for setting in SETTINGS {
         let name = setting.name;
-        let key = SERVER.keys.iter().find(|key| key.setting == Some(name));
+        let mut keys = SERVER.keys.iter().chain(ACME.keys);
+        let key = keys.find(|key| key.setting == Some(name));
         let other = IN_FILE.iter().find(|(other, _)| *other == name);
         assert!(key.is_some() != other.is_some(), "{name}");
         if let Some(key) = key {
@@ -20,7 +21,7 @@ fn each_flag_has_its_key() {
         }
         if let Some((_, text)) = other {
             let (key, table) = text.split_once("' of ").unwrap();
-            let tables = [&SERVER, &LISTEN, &SITE, &LOG];
+            let tables = [&SERVER, &LISTEN, &SITE, &LOG, &ACME];
             for table in table.split(" or ") {
                 let table = tables.iter().find(|other| other.name == table).unwrap();
                 assert!(table.key(key.trim_start_matches('\'')).is_some(), "{text}");
@@ -28,7 +29,7 @@ fn each_flag_has_its_key() {
         }
     }
     assert_eq!(
-        IN_FILE.len() + SERVER.keys.iter().filter(|key| key.setting.is_some()).count(),
+        IN_FILE.len() + SERVER.keys.iter().chain(ACME.keys).filter(|key| key.setting.is_some()).count(),
         SETTINGS.len()
     );
 }

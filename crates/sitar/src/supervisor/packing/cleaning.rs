@@ -83,7 +83,9 @@ mod tests {
         let file = place.join("sitar.toml");
         let text = format!("[server]\ncompress = {is_on}\ncache = \"{cache}\"\n[[site]]\nroot = \"site\"\n");
         fs::write(&file, text).unwrap();
-        let (config, _) = crate::config::read_with_texts(&file, &[], None).unwrap();
+        let (config, _) =
+            crate::config::read_with_texts(&crate::settings::ConfigFile { path: file, ..Default::default() })
+                .unwrap();
         let name = Cache::all(&config)[0].name(&config.sites[0]).unwrap();
         (config, name)
     }

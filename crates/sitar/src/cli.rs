@@ -16,6 +16,7 @@ use crate::settings::{Settings, values};
 
 mod admin;
 mod advice;
+mod cert;
 mod config;
 mod doctor;
 mod pack;
@@ -23,6 +24,7 @@ mod variables;
 
 pub use admin::{Drain, Reload, Server, Status, Top, Upgrade};
 pub(crate) use advice::{distance, instead_of_site};
+pub use cert::{CertAction, RevocationReason};
 pub use config::ConfigAction;
 pub use doctor::Doctor;
 pub use pack::Pack;
@@ -115,6 +117,9 @@ pub enum Verb {
         answered, 2 usage."
     )]
     Upgrade(Upgrade),
+    /// Ask a running server about the certificates that it orders, and have it order or revoke one
+    #[command(subcommand, after_help = "Exit codes: 0 done, 1 no server answered or it refused, 2 usage.")]
+    Cert(CertAction),
     /// Let this user's programs trust the local certificate authority
     Trust,
     /// Take back what `sitar trust` did

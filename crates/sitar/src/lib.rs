@@ -4,6 +4,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`admin`] | the socket over which a running server is asked, and the verbs that ask |
+//! | [`cert`] | asks a running server about the certificates that it orders |
 //! | `certificate` | the operator's certificates, and what clients may object to |
 //! | [`check`] | looks for what is wrong with a site |
 //! | [`config`] | the configuration file, as plain values, and the mistakes in it |
@@ -32,6 +33,7 @@
 mod acme;
 pub mod admin;
 mod cache;
+pub mod cert;
 mod certificate;
 mod channel;
 pub mod check;

@@ -230,8 +230,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DIR",
         default: None,
         kind: Kind::Any,
-        help: "The folder for accounts, keys and certificates that were ordered. Without it: the \
-               StateDirectory of systemd; as root /var/lib/sitar; else sitar in $XDG_DATA_HOME or ~/.local/share",
+        help: "The folder for accounts, keys and certificates that were ordered. Without it: as \
+               root /var/lib/sitar; else sitar in $XDG_DATA_HOME or ~/.local/share",
         set: |settings, value| path(value).map(|path| settings.state = Some(path)),
     },
     Setting {

@@ -132,8 +132,8 @@ pub(crate) static ACME: Table = Table {
             form: Form::Path,
             example: "\"/var/lib/sitar\"",
             doc: "The folder for accounts, keys and certificates, which is made where it is missing. It has \
-                  to belong to the user that starts sitar. Without it: the StateDirectory of systemd; as \
-                  root `/var/lib/sitar`; else `sitar` in `$XDG_DATA_HOME` or `~/.local/share`.",
+                  to belong to the user that starts sitar. Without it: as root \
+                  `/var/lib/sitar`; else `sitar` in `$XDG_DATA_HOME` or `~/.local/share`.",
             setting: Some("state"),
             default: None,
         },

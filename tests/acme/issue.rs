@@ -27,7 +27,7 @@ fn each_challenge_leads_to_a_certificate() {
         &pebble.directory(),
         &acme,
         &[
-            // The first: clients of an address name no host, and get the certificate of the first site.
+            // The first: clients of an address name no host, and get the first certificate.
             (&[&address], ""),
             (&["alpn.test"], &only("tls-alpn-01")),
             (&["http.test", "www.http.test", "xn--bcher-kva.test"], &only("http-01")),

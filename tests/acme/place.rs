@@ -109,7 +109,7 @@ impl Place {
         all.iter().find(|one| one["name"] == name).cloned().unwrap_or_default()
     }
 
-    /// Waits until the last order of the certificate of that name has failed; returns what is known.
+    /// Waits until the last order of a certificate has failed; returns what is known of it.
     pub(super) fn wait_for_failure(&self, name: &str) -> Value {
         let mut known = Value::Null;
         eventually("an order that fails", || {

@@ -273,6 +273,8 @@ impl Manager<'_> {
                     if let Some(held) = self.held.get_mut(place) {
                         held.force();
                     }
+                    // An authority that could not be reached may be reached again.
+                    self.resting.clear();
                     self.tell(place);
                 }
                 None => self.say(Level::Warning, &format!("no certificate is called {name:?}")),

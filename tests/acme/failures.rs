@@ -123,7 +123,7 @@ fn cases() -> Vec<(Value, &'static str, Option<&'static str>)> {
             Some("dig NAME CAA"),
         ),
         (
-            problem("new-order", "serverInternal"),
+            json!({ "problems": [{ "endpoint": "new-order", "type": "serverInternal", "detail": "because" }] }),
             "the authority has a fault of its own (the authority: because)",
             None,
         ),

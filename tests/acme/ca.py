@@ -918,8 +918,7 @@ class Authority:
         """POST /control takes an object: `set` (SETTINGS; `lifetime` is that of the default profile), `schedule` (a list of
         {"at": time, "set": …} for later), `down` (seconds from now), `txt_add` and `txt_remove` ([name, value]),
         `forget_accounts`, `forget_nonces`, `forget_authzs` (valid ones are validated again), `reset` (counts and breaches).
-        The answer, as that of GET, is what has happened;
-        GET /control/PART is a part of it."""
+        The answer, as that of GET, is what has happened; that of GET /control/PART is a part of it."""
         with self.lock:
             if "x-virtual-time" in headers:
                 self.now = float(headers["x-virtual-time"])

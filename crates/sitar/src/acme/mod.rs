@@ -14,6 +14,7 @@ mod outside;
 pub(crate) mod told;
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::thread;
 
@@ -78,5 +79,5 @@ pub(crate) fn run() -> Result<(), Error> {
     let sealed = entered.and_then(|_| sandbox::seal_acme(job.policy));
     let answer = sealed.as_ref().map_or_else(|error| error.sentence().into(), |()| true.into());
     let _ = line.answer(number, &answer, &[]);
-    sealed.and_then(|()| world.order(job.plan, folder))
+    sealed.and_then(|()| world.order(job.plan, folder.as_fd()))
 }

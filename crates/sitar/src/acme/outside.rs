@@ -1,6 +1,6 @@
 //! The world of the process: its supervisor.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -54,10 +54,10 @@ impl World {
     ///
     /// # Errors
     /// The folder cannot be used.
-    pub(super) fn order(mut self, plan: Plan, folder: OwnedFd) -> Result<(), Error> {
+    pub(super) fn order(mut self, plan: Plan, folder: BorrowedFd<'_>) -> Result<(), Error> {
         let unusable =
             |error: sitar_acme::StoreError| Error::new(format!("certificates cannot be ordered: {error}"));
-        let store = Store::open(folder.as_fd()).map_err(unusable)?;
+        let store = Store::open(folder).map_err(unusable)?;
         let mut connect = |authority: &Authority| {
             let way = Https::new(authority.roots.as_deref(), AGENT)?;
             Ok(Box::new(way) as Box<dyn Transport>)

@@ -58,7 +58,8 @@ impl<'p> Pebble<'p> {
             "ocspResponderURL": "",
             "retryAfter": { "authz": 1, "order": 1 },
         });
-        config.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        let serde_json::Value::Object(options) = options else { panic!("{options}") };
+        config.as_object_mut().unwrap().extend(options);
         let config = place.write("pebble.json", serde_json::json!({ "pebble": config }).to_string());
         let mut authority = Command::new(program);
         authority.arg("-strict").arg("-config").arg(config).arg("-dnsserver").arg(names.to_string());

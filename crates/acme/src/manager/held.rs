@@ -116,11 +116,9 @@ impl Held {
         self.known = pair.as_ref().map(|pair| Known::new(&pair.identity));
         self.record = store.record(&self.name, now)?.unwrap_or_default();
         self.order = store.order(&self.name, now)?;
-        let Some((order, pair)) = self.order.take().zip(pair.as_ref()) else { return Ok(()) };
-        if !pair.content.starts_with(order.key.as_bytes()) {
-            self.order = Some(order);
-            return Ok(());
-        }
+        let Some(pair) = pair else { return Ok(()) };
+        let is_stored = |order: &mut Order| pair.content.starts_with(order.key.as_bytes());
+        let Some(order) = self.order.take_if(is_stored) else { return Ok(()) };
         // Its certificate was stored, and then the process ended.
         self.record.complete(order.authority, order.asked, now);
         store.save_record(&self.name, &self.record)?;

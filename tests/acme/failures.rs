@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::model::Model;
 use super::place::Place;
 use crate::common::asking::while_asking;
-use crate::common::{eventually, have};
+use crate::common::{eventually, have, sandbox};
 
 /// The hint where an authority makes no sense.
 const URL: Option<&str> = Some("is this the URL of an ACME directory?");
@@ -213,6 +213,19 @@ fn what_an_authority_does_wrong_is_said_and_changes_nothing() {
         }
     }
     assert!(wrong.is_empty(), "other words than expected:\n{wrong}");
+    // What has read all of that holds nothing of the sites.
+    let process = place.ordering_process(&server).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    if sandbox() == "strict" {
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"] {
+            assert!(status.lines().any(|found| found == line), "{line}: {status}");
+        }
+    }
+    for descriptor in std::fs::read_dir(format!("/proc/{process}/fd")).unwrap() {
+        let Ok(target) = std::fs::read_link(descriptor.unwrap().path()) else { continue };
+        let is_of_state = target.starts_with(place.path("state"));
+        assert!(is_of_state || !target.starts_with(place.folder()), "{}", target.display());
+    }
     let after: Vec<_> = names.iter().map(|name| place.chain(name)).collect();
     assert_eq!(after, served);
 }

@@ -1,11 +1,12 @@
 //! Certificates that are ordered, and come into service.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::model::Model;
 use super::pebble::Pebble;
 use super::place::Place;
-use crate::common::{eventually, have};
+use crate::common::{eventually, have, signal};
 
 /// Half of all nonces are refused, chains have three certificates, and there is another root.
 #[test]
@@ -27,12 +28,12 @@ fn each_challenge_leads_to_a_certificate() {
         &pebble.directory(),
         &acme,
         &[
-            // The first: clients of an address name no host, and get the first certificate.
-            (&[&address], ""),
             (&["alpn.test"], &only("tls-alpn-01")),
             (&["http.test", "www.http.test", "xn--bcher-kva.test"], &only("http-01")),
             (&["*.dns.test", "dns.test"], &only("dns-01")),
             (&["rsa.test"], "acme = { keys = [\"p256\", \"rsa\"] }"),
+            // Its clients name no host.
+            (&[&address], ""),
         ],
     );
     let server = place.serve();
@@ -158,5 +159,31 @@ fn a_window_that_has_begun_is_obeyed() {
     assert_eq!(issued[1]["replaces"], issued[0]["cert_id"]);
     let second = issued[1]["serial"].as_str().unwrap().trim_start_matches('0').to_uppercase();
     eventually("the second is served", || place.chain("a.test")[0].serial.trim_start_matches('0') == second);
+    assert_eq!(model.part("breaches"), json!([]));
+}
+
+/// The process that orders is killed at one moment of an order after the other. Each time another
+/// one goes on.
+#[test]
+fn an_order_survives_the_end_of_the_process() {
+    if !have(&["openssl"]) {
+        return;
+    }
+    let place = Place::new();
+    let Some(model) = Model::start(&place, &[]) else { return };
+    model.set(&json!({ "delay": 0.1, "processing": 1, "order_reuse": true }));
+    place.configure(model.directory(), "agree_tos = true", &[(&["a.test"], "")]);
+    let server = place.serve();
+    for endpoint in ["new-order", "challenge", "finalize"] {
+        eventually("a request", || model.part("requests")[endpoint].is_u64());
+        if let Some(process) = place.ordering_process(&server) {
+            signal(process, Signal::KILL);
+        }
+    }
+    place.wait_for(&server, &model.root(), "a.test", "a.test");
+    assert_eq!(model.part("in_flight_max"), json!({ "a.test": 1 }));
+    assert_eq!(model.part("accounts").as_array().unwrap().len(), 1);
+    let all = model.control("", &json!({}));
+    assert_eq!(all["certificates"].as_array().unwrap().len(), 1, "{all:#}");
     assert_eq!(model.part("breaches"), json!([]));
 }

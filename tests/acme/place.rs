@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::common::client::{Client, roots_in, socket, trusting};
 use crate::common::site::write;
-use crate::common::{PATIENCE, Server, eventually, run, run_with};
+use crate::common::{PATIENCE, Server, children, eventually, run, run_with};
 
 /// The usual ports of the server, on the address of its test.
 const TLS: u16 = 8443;
@@ -91,6 +91,15 @@ impl Place {
         let mut server = Server::start_configured(&self.path("sitar.toml"));
         server.set_address(self.at(self.ports[0]));
         server
+    }
+
+    /// Returns the number of the process that orders, if it runs.
+    pub(super) fn ordering_process(&self, server: &Server) -> Option<u32> {
+        let is_it = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.trim_end() == "sitar-acme"
+        };
+        children(server.pid()).into_iter().find(is_it)
     }
 
     /// Asks the server over its admin socket.

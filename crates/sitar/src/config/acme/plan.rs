@@ -57,7 +57,11 @@ fn of_site(
         let is_newer = profile.as_ref().is_some_and(|profile| NEWER.contains(&&**profile));
         let most = if is_newer { NAMES_MAX_NEWER } else { NAMES_MAX };
         for identifiers in identifiers.chunks(most) {
-            let challenges = said.cloned().unwrap_or_else(|| usual(acme, listeners));
+            let mut challenges = said.cloned().unwrap_or_else(|| usual(acme, listeners));
+            if said.is_none() && identifiers.iter().any(Identifier::is_wildcard) {
+                // It has to work for the wildcard, and the domain itself may have no address.
+                challenges.sort_by_key(|kind| *kind != ChallengeKind::Dns01);
+            }
             all.extend(keys.iter().map(|key| Wanted {
                 identifiers: identifiers.to_vec(),
                 key: *key,

@@ -39,6 +39,7 @@ pub use challenges::Challenges;
 pub use clock::Clock;
 pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
+pub use log::format;
 pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, Records, RecordsWaker, TARGET_MAX};
 pub use numbers::{Answers, CountedMethod, Durations, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers};
 pub use passed::{Passed, Passing};

@@ -9,6 +9,7 @@ mod answer;
 #[doc(hidden)]
 pub mod cost;
 mod entry;
+pub mod format;
 mod queue;
 mod reader;
 mod record;

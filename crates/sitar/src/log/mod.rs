@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`mod@format`] | makes the line of one record |
+//! | [`mod@format`] | the formats of a line, which sitar-server makes |
 //! | `sink` | writes lines to a file, a stream or the journal, and never waits |
 //! | `writer` | the thread between the shards' records and the sinks |
 //! | `open` | opens what is written to |

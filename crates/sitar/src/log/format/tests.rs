@@ -1,8 +1,9 @@
-use std::time::Instant;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sitar_http::Status;
-use sitar_server::{LogId, LogTls};
+use sitar_server::{HttpVersion, LogId, LogTls, Peer, Record};
 
 use super::*;
 

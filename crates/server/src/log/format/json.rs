@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sitar_server::{HttpVersion, Record};
+use crate::log::Record;
+use crate::numbers::HttpVersion;
 
 use super::{Addresses, client, decimal, first_special, hexadecimal, peer, seconds, version};
 

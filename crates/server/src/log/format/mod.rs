@@ -6,19 +6,16 @@
 
 mod combined;
 mod json;
-#[doc(hidden)]
-pub mod properties;
-#[cfg(test)]
-mod tests;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use sitar_http::Decimal;
-use sitar_server::{HttpVersion, Peer, Record};
 
-use crate::settings::values::Word;
+use super::Record;
+use crate::numbers::HttpVersion;
+use crate::peer::Peer;
 
 /// The format of a log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,14 +29,6 @@ pub enum Format {
     Common,
 }
 
-impl Word for Format {
-    const WORDS: &'static [(&'static str, Format, &'static str)] = &[
-        ("json", Format::Json, "One JSON object a line, with the names of Caddy's access log"),
-        ("combined", Format::Combined, "The combined format of Apache and nginx"),
-        ("common", Format::Common, "The common format: combined without Referer and User-Agent"),
-    ];
-}
-
 /// How much of a client's address a log gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Addresses {
@@ -50,14 +39,6 @@ pub enum Addresses {
     Truncated,
     /// Nothing.
     None,
-}
-
-impl Word for Addresses {
-    const WORDS: &'static [(&'static str, Addresses, &'static str)] = &[
-        ("full", Addresses::Full, "Whole addresses"),
-        ("truncated", Addresses::Truncated, "The first 24 bits of IPv4, the first 48 of IPv6"),
-        ("none", Addresses::None, "No address"),
-    ];
 }
 
 /// Appends the line of a record, with its line feed. `time` is when the request came, since the

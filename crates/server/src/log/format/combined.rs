@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::log::Record;
 use sitar_http::date;
-use sitar_server::Record;
 
 use super::{Addresses, client, decimal, first_special, hexadecimal, peer, version};
 

@@ -152,7 +152,9 @@ impl Manager<'_> {
         }
         record.retry_at = Some(retry_at);
         record.bans.retain(|ban| ban.0 != authority.directory && ban.1 > now);
-        if let Some(until) = failure.until.map(seconds).filter(|until| *until > now) {
+        // A second more, as the authority's clock and ours do not tick together.
+        let until = failure.until.map(|until| seconds(until).saturating_add(1));
+        if let Some(until) = until.filter(|until| *until > now) {
             record.bans.push((authority.directory.clone(), schedule::ban(now, until)));
         }
         record.failed = Some(failure.what);

@@ -73,20 +73,20 @@ impl Challenges {
             })
         });
         let all = Challenges(all.collect::<Option<_>>()?);
-        all.check().ok().map(|()| all)
+        Challenges::check(&all.0).ok().map(|()| all)
     }
 
     /// Checks their number and their sizes.
     ///
     /// # Errors
     /// They are too many, or one is too large: a sentence.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if self.0.len() > PENDING_MAX {
+    pub(crate) fn check(all: &[Pending]) -> Result<(), String> {
+        if all.len() > PENDING_MAX {
             return Err(format!("at most {PENDING_MAX} challenges can be pending at a time"));
         }
         let too_large =
             |what: &dyn Display, max| Err(format!("{what} of a challenge is larger than {max} bytes"));
-        for pending in &self.0 {
+        for pending in all {
             let sizes: &[(&str, usize, usize)] = match pending {
                 Pending::Http01 { token, authorization, .. } => &[
                     ("the token", token.len(), TOKEN_MAX),
@@ -166,8 +166,11 @@ mod tests {
     #[test]
     fn numbers_and_sizes_have_bounds() {
         let many = |count| Challenges(vec![file("a.example", "token", "a"); count]);
-        assert_eq!(many(1000).check(), Ok(()));
-        assert_eq!(many(1001).check(), Err("at most 1000 challenges can be pending at a time".to_owned()));
+        assert_eq!(Challenges::check(&many(1000).0), Ok(()));
+        assert_eq!(
+            Challenges::check(&many(1001).0),
+            Err("at most 1000 challenges can be pending at a time".to_owned())
+        );
         assert_eq!(read(&many(1001).parts().0, &[]), None);
         let big = vec![b'x'; 64 << 10];
         let text = "x".repeat(1025);
@@ -182,7 +185,7 @@ mod tests {
             (file("a.example", &text[..257], ""), Some("token of a challenge is larger than 256")),
             (file("a.example", "", &text), Some("key authorization of a challenge is larger than 1024")),
         ] {
-            let checked = Challenges(vec![pending]).check();
+            let checked = Challenges::check(&[pending]);
             assert_eq!(checked, why.map_or(Ok(()), |why| Err(format!("the {why} bytes"))));
         }
     }

@@ -291,9 +291,7 @@ impl Supervisor {
     fn obey_process(&self, told: Told, wanted: &Wishes) -> Result<(), String> {
         match told {
             Told::Answer(pending) => {
-                if let Some(foreign) = pending.iter().find(|one| !wanted.wants(one)) {
-                    return Err(format!("a challenge is for nothing that is wanted: {}", name_of(foreign)));
-                }
+                wanted.check(&pending)?;
                 self.answer_challenges(&pending)
             }
             Told::ChangeDns { change, name, value } => {
@@ -451,13 +449,6 @@ fn nothing_known(name: String) -> Progress {
         failed: None,
         hint: None,
         failures: 0,
-    }
-}
-
-fn name_of(pending: &Pending) -> String {
-    match pending {
-        Pending::Http01 { identifier, .. } => identifier.to_string(),
-        Pending::TlsAlpn01 { server_name, .. } => crate::handover::said(server_name),
     }
 }
 

@@ -310,8 +310,8 @@ impl Worker {
     /// # Errors
     /// It cannot, and goes on with those before.
     pub(super) fn challenge(&self, pending: &[sitar_acme::Pending]) -> Result<(), String> {
+        Challenges::check(pending)?;
         let challenges = Challenges(pending.to_vec());
-        challenges.check()?;
         let (value, blobs, descriptors) = challenges.parts();
         self.tell(&value, &blobs, &descriptors)
     }

@@ -15,6 +15,7 @@ use crate::cache::is_within;
 use crate::certificate::{self, Loaded};
 use crate::config::{AuthorityConfig, Config, EabConfig, SiteContent};
 use crate::error::{Error, printable};
+use crate::handover::{Challenges, said};
 use crate::identity::fingerprint;
 use crate::start::Certificate as Report;
 
@@ -86,8 +87,23 @@ impl Wishes {
         self.plan().certificates.iter().flat_map(|one| &one.identifiers)
     }
 
+    /// Checks challenges before they are kept: each worker that begins gets those that are kept,
+    /// and takes no configuration together with challenges that it does not understand.
+    ///
+    /// # Errors
+    /// One is for nothing that is wanted, or too large, or they are too many: a sentence.
+    pub(super) fn check(&self, pending: &[Pending]) -> Result<(), String> {
+        Challenges::check(pending)?;
+        let Some(foreign) = pending.iter().find(|one| !self.wants(one)) else { return Ok(()) };
+        let name = match foreign {
+            Pending::Http01 { identifier, .. } => identifier.to_string(),
+            Pending::TlsAlpn01 { server_name, .. } => said(server_name),
+        };
+        Err(format!("a challenge is for nothing that is wanted: {name}"))
+    }
+
     /// Whether a challenge is for something that is wanted.
-    pub(super) fn wants(&self, pending: &Pending) -> bool {
+    fn wants(&self, pending: &Pending) -> bool {
         match pending {
             Pending::Http01 { identifier, .. } => self.identifiers().any(|one| one == identifier),
             Pending::TlsAlpn01 { server_name, .. } => {
@@ -246,6 +262,36 @@ mod tests {
         ] {
             assert_eq!(wishes.wants(&pending), is_wanted, "{pending:?}");
         }
+    }
+
+    #[test]
+    fn challenges_that_no_worker_takes_are_refused() {
+        let (_place, wishes) = wishes(&["a.example"]);
+        let file = |name: &str, token: usize| Pending::Http01 {
+            identifier: Identifier::parse(name).unwrap(),
+            token: "x".repeat(token),
+            authorization: String::new(),
+        };
+        let certificate = |chain: usize, key: usize| Pending::TlsAlpn01 {
+            server_name: "a.example".into(),
+            chain: vec![b'x'; chain],
+            key: vec![b'x'; key].into(),
+        };
+        let foreign = "a challenge is for nothing that is wanted: b.example";
+        for (pending, refused) in [
+            (file("a.example", 256), None),
+            (certificate(64 << 10, 16 << 10), None),
+            (file("b.example", 1), Some(foreign)),
+            (file("a.example", 257), Some("the token of a challenge is larger than 256 bytes")),
+            (certificate(65537, 1), Some("the certificate of a challenge is larger than 65536 bytes")),
+            (certificate(1, 16385), Some("the key of a challenge is larger than 16384 bytes")),
+        ] {
+            assert_eq!(wishes.check(&[pending]).err().as_deref(), refused);
+        }
+        let many = vec![file("a.example", 1); 1001];
+        assert_eq!(wishes.check(&many[1..]), Ok(()));
+        let why = "at most 1000 challenges can be pending at a time";
+        assert_eq!(wishes.check(&many), Err(why.to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ const ANSWERING: Duration = Duration::from_secs(60);
 const CHANGING: Duration = Duration::from_secs(330);
 /// The time for what needs no work.
 const TELLING: Duration = Duration::from_secs(30);
+/// The commands that wait for their turn.
+const COMMANDS_MAX: usize = 64;
 /// The longest wait at a time: the clock may be set meanwhile.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -37,13 +39,13 @@ pub(super) struct World {
 /// What comes from the supervisor, for the thread that reads it.
 pub(super) struct Commands {
     line: Arc<Line>,
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     is_ending: Arc<AtomicBool>,
 }
 
 impl World {
     pub(super) fn new(line: Arc<Line>) -> (World, Commands) {
-        let (sender, commands) = channel();
+        let (sender, commands) = sync_channel(COMMANDS_MAX);
         let is_ending = Arc::new(AtomicBool::new(false));
         let reader =
             Commands { line: Arc::clone(&line), commands: sender, is_ending: Arc::clone(&is_ending) };
@@ -142,18 +144,15 @@ impl Commands {
                 "end" => Some(Command::End),
                 _ => None,
             };
-            let is_known = command.is_some();
-            if let Some(command) = command {
-                let is_end = command == Command::End;
-                self.is_ending.fetch_or(is_end, Ordering::Relaxed);
-                let _ = self.commands.send(command);
-            }
-            let _ = self.line.answer(question.number, &json!(is_known), &[]);
+            let is_end = command == Some(Command::End);
+            self.is_ending.fetch_or(is_end, Ordering::Relaxed);
+            let is_taken = command.is_some_and(|command| self.commands.try_send(command).is_ok());
+            let _ = self.line.answer(question.number, &json!(is_taken), &[]);
         });
         if let Err(error) = ended {
             events::error(format_args!("the supervisor is not understood: {error}"));
         }
-        self.is_ending.store(true, Ordering::Relaxed);
-        let _ = self.commands.send(Command::End);
+        // What is known is on disk, and the next process goes on from there.
+        std::process::exit(0);
     }
 }

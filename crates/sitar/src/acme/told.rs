@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use sitar_acme::{DnsChange, Identifier, Pending, Progress, Stage};
 use zeroize::Zeroizing;
 
-use crate::events::Level;
 use crate::handover::said;
 
 /// The most challenges that are pending at a time.
@@ -24,8 +23,6 @@ pub(crate) enum Told {
     Issued(String),
     /// Something is known of a certificate.
     Progress(Box<Progress>),
-    /// A sentence for the event log.
-    Say(Level, String),
 }
 
 impl Told {
@@ -49,7 +46,6 @@ impl Told {
             }
             Told::Issued(name) => json!({ "issued": name }),
             Told::Progress(progress) => json!({ "progress": progress_to_json(progress) }),
-            Told::Say(level, text) => json!({ "say": text, "level": level.word() }),
         }
     }
 
@@ -79,11 +75,7 @@ impl Told {
         if let Some(name) = text(value, "issued") {
             return Some(Told::Issued(name));
         }
-        if let Some(progress) = value.get("progress") {
-            return read_progress(progress).map(|progress| Told::Progress(Box::new(progress)));
-        }
-        let level = Level::ALL.into_iter().find(|level| value.get("level") == Some(&level.word().into()))?;
-        Some(Told::Say(level, said(&text(value, "say")?)))
+        read_progress(value.get("progress")?).map(|progress| Told::Progress(Box::new(progress)))
     }
 }
 
@@ -167,16 +159,18 @@ mod tests {
             Told::Answer(Vec::new()),
             Told::ChangeDns { change: DnsChange::Remove, name: "n".into(), value: "v".into() },
             Told::Issued("a.example".into()),
-            Told::Progress(Box::new(progress)),
-            Told::Say(Level::Warning, "a sentence".into()),
+            Told::Progress(Box::new(progress.clone())),
         ] {
             assert_eq!(Told::read(&told.to_json()), Some(told));
         }
-        for wrong in [json!(null), json!({}), json!({ "answer": [{}] }), json!({ "say": "x", "level": "?" })]
+        for wrong in
+            [json!(null), json!({}), json!({ "answer": [{}] }), json!({ "progress": { "name": "x" } })]
         {
             assert_eq!(Told::read(&wrong), None, "{wrong}");
         }
-        let forged = Told::Say(Level::Info, "a\u{1b}[31m\nb".into());
-        assert_eq!(Told::read(&forged.to_json()), Some(Told::Say(Level::Info, "a\\u{1b}[31m\\nb".into())));
+        let mut forged = Told::Progress(Box::new(progress)).to_json();
+        forged["progress"]["failed"] = "a\u{1b}[31m\nb".into();
+        let Some(Told::Progress(read)) = Told::read(&forged) else { panic!("{forged}") };
+        assert_eq!(read.failed.as_deref(), Some("a\\u{1b}[31m\\nb"));
     }
 }

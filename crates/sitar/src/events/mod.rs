@@ -67,11 +67,8 @@ pub enum Level {
 }
 
 impl Level {
-    /// All of them.
-    pub(crate) const ALL: [Level; 3] = [Level::Error, Level::Warning, Level::Info];
-
     /// Returns the word in a line of text.
-    pub(crate) fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Level::Error => "error",
             Level::Warning => "warning",

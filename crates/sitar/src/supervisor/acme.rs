@@ -42,6 +42,8 @@ const BEGINNING: Duration = Duration::from_secs(30);
 const ENDING: Duration = Duration::from_secs(2);
 /// One that takes nothing of a message for this time is given up.
 const TAKING: Duration = Duration::from_secs(30);
+/// What has failed is said no more often than this, whatever the process tells.
+const SAYING: Duration = Duration::from_secs(10);
 /// What it asks for at a time. It has one thread.
 const ASKING_MAX: usize = 4;
 
@@ -61,6 +63,8 @@ struct State {
     /// The challenges that are answered.
     pending: Vec<Pending>,
     progress: BTreeMap<String, Progress>,
+    /// When it was said last that one has failed.
+    said: BTreeMap<String, Instant>,
     /// The thread runs.
     is_at_work: bool,
     is_ended: bool,
@@ -101,9 +105,9 @@ impl Acme {
     fn tell(&self, value: &Value) -> Result<(), Error> {
         let process = lock(&self.state).process.clone();
         let told = process.and_then(|process| process.line.ask(value, &[], &[], TAKING).ok());
-        match told {
-            Some(_) => Ok(()),
-            None => Err(Error::new("the process that orders certificates does not answer")
+        match told.map(|told| told.value) {
+            Some(Value::Bool(true)) => Ok(()),
+            _ => Err(Error::new("the process that orders certificates does not answer")
                 .hint("see what it said: sitar cert list")),
         }
     }
@@ -147,6 +151,7 @@ impl Supervisor {
             let names: Vec<String> =
                 wanted.iter().flat_map(|wanted| &wanted.plan().certificates).map(|one| one.name()).collect();
             state.progress.retain(|name, _| names.contains(name));
+            state.said.retain(|name, _| names.contains(name));
             if wanted.is_some() && !state.is_at_work && !state.is_ended {
                 let supervisor = Arc::clone(self);
                 let work = move || supervisor.have_ordered();
@@ -306,10 +311,6 @@ impl Supervisor {
                 self.note_progress(wanted, &progress);
                 Ok(())
             }
-            Told::Say(level, text) => {
-                Event::new(level, text).say();
-                Ok(())
-            }
         }
     }
 
@@ -317,12 +318,14 @@ impl Supervisor {
     fn answer_challenges(&self, pending: &[Pending]) -> Result<(), String> {
         // A worker that begins gets them with its configuration.
         let _one_at_a_time = lock(&self.changing);
-        lock(&self.acme.state).pending = pending.to_vec();
         let worker = self.live().worker.clone();
-        match worker {
-            Some(worker) => worker.challenge(pending),
-            None => Err("no worker serves: one is being started".to_owned()),
+        match &worker {
+            // It goes on with those before where it refuses these.
+            Some(worker) => worker.challenge(pending)?,
+            None => {}
         }
+        lock(&self.acme.state).pending = pending.to_vec();
+        worker.map(drop).ok_or_else(|| "no worker serves: one is being started".to_owned())
     }
 
     fn answer_none(&self) {
@@ -367,11 +370,19 @@ impl Supervisor {
         if wanted.identifiers_of(&progress.name).is_none() {
             return;
         }
-        let before = lock(&self.acme.state).progress.insert(progress.name.clone(), progress.clone());
-        let failures = before.map_or(0, |before| before.failures);
-        if progress.failures > failures
-            && let Some(why) = &progress.failed
-        {
+        let is_to_be_said = {
+            let mut state = lock(&self.acme.state);
+            let before = state.progress.insert(progress.name.clone(), progress.clone());
+            let failures = before.map_or(0, |before| before.failures);
+            let last = state.said.get(&progress.name);
+            let is_due = last.is_none_or(|last| last.elapsed() >= SAYING);
+            let is_news = progress.failures > failures && is_due;
+            if is_news {
+                state.said.insert(progress.name.clone(), Instant::now());
+            }
+            is_news
+        };
+        if is_to_be_said && let Some(why) = &progress.failed {
             let hint = progress.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
             let what = format_args!("no certificate for {}: {why}{hint}", progress.name);
             Event::new(Level::Error, what).with("certificate", progress.name.as_str()).say();

@@ -1,6 +1,7 @@
 //! `sitar cert`: what a running server knows of the certificates that it orders, and what it is to
 //! do about them.
 
+mod check;
 mod text;
 
 use std::process::ExitCode;
@@ -16,6 +17,9 @@ use crate::output;
 /// No server answers, it knows no such certificate, or it refuses.
 pub fn run(action: &CertAction) -> Result<ExitCode, Error> {
     match action {
+        CertAction::Check { name, authority, resolver } => {
+            return check::run(name, authority, resolver.as_deref());
+        }
         CertAction::List { json, server } => {
             let (document, all) = ask(server)?;
             let text = if *json { format!("{document:#}\n") } else { text::list(&all) };

@@ -48,6 +48,21 @@ pub enum CertAction {
         #[command(flatten)]
         server: Server,
     },
+    /// Look whether an authority could certify a name: addresses, ports, CAA records. No server and
+    /// no authority is asked
+    #[command(after_help = "Exit codes: 0 nothing was found, 1 failed, 2 usage, 3 something was found.")]
+    Check {
+        /// A name, a wildcard, or an IP address
+        name: String,
+
+        /// The domain that CAA records call the authority by
+        #[arg(long, value_name = "DOMAIN", default_value = "letsencrypt.org")]
+        authority: String,
+
+        /// The DNS server to ask for CAA records [default: those of /etc/resolv.conf]
+        #[arg(long, value_name = "ADDRESS")]
+        resolver: Option<String>,
+    },
     /// Replace the keys of the accounts with authorities
     RollOver {
         /// The server to ask.

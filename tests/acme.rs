@@ -1,6 +1,7 @@
 //! Certificates from authorities: pebble, and a model that can be slow, down, broken and hostile.
 
 mod challenges;
+mod domain;
 mod failures;
 mod issue;
 mod model;

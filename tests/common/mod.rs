@@ -84,6 +84,12 @@ impl Server {
     /// The same by a command that is made already, with that folder as its home.
     pub(crate) fn start_configured_by(mut command: Command, home: TempDir, file: &Path) -> Server {
         command.arg("serve").arg("--config").arg(file);
+        Server::start_supervised(command, home)
+    }
+
+    /// Starts a server with two processes by a command that is made already, with its arguments and
+    /// with that folder as its home.
+    pub(crate) fn start_supervised(mut command: Command, home: TempDir) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Said::of(&mut child);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -18,6 +18,8 @@ use sitar_acme::{
     Outside, Pending, Plan, Progress, Response, Store, Transport, Wanted,
 };
 
+/// Debian's, which has the module `cryptography` where `cargo xtask setup` has been.
+const PYTHON: &str = "/usr/bin/python3";
 /// 2026-12-01.
 pub(crate) const START: u64 = 1_796_083_200;
 pub(crate) const HOUR: u64 = 3600;
@@ -35,15 +37,14 @@ impl Model {
     /// Starts it. `None`: this machine cannot.
     pub(crate) fn start() -> Option<Model> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/acme/ca.py");
-        let check =
-            Process::new("python3").args(["-c", "import cryptography"]).stderr(Stdio::null()).status();
+        let check = Process::new(PYTHON).args(["-c", "import cryptography"]).stderr(Stdio::null()).status();
         if !check.is_ok_and(|status| status.success()) {
             assert!(std::env::var_os("CI").is_none(), "python3 and its package cryptography are needed");
             eprintln!("SKIPPED: python3 and its package cryptography are not there");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::new("python3")
+        let mut process = Process::new(PYTHON)
             .args([script, "--trust", "--dir"])
             .arg(folder.path())
             .stdin(Stdio::piped())

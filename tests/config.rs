@@ -11,9 +11,24 @@ use crate::mutation;
 
 mutation::targets! {
     access_log: sitar::log::format::properties::access_log, LOG;
+    caa_answer: sitar::cert::properties::caa_answer, DNS;
     config: sitar::config::properties::config, CONFIG;
     events: sitar::events::properties::event_lines, EVENT;
 }
+
+/// Of an answer: flags, ends of names, heads of records.
+const DNS: &[&[u8]] = &[
+    b"\x81\x80",
+    b"\x83\x80",
+    b"\xc0\x0c",
+    b"\xc0\xff",
+    b"\x3f",
+    b"\x01\x01\0\x01",
+    b"\x80\x05issue",
+    b"\0\x09issuewild",
+    b"\0\xff",
+    b";",
+];
 
 const EVENT: &[&[u8]] = &[
     b"\n",

@@ -2,6 +2,8 @@
 //! do about them.
 
 mod check;
+#[doc(hidden)]
+pub mod properties;
 mod text;
 
 use std::process::ExitCode;

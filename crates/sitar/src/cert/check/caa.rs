@@ -240,6 +240,21 @@ pub(super) fn shown(record: &Record) -> String {
     format!("{flags} {} \"{}\"", printable(record.tag.as_ref()), printable(record.value.as_ref()))
 }
 
+/// Holds what any bytes are read as to the bounds.
+pub fn check_answer(bytes: &[u8]) {
+    let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    if let Some(Ok(Answer::Records(records))) = read(bytes, id) {
+        assert!(records.len() <= RECORDS_MAX);
+        // A byte that is no UTF-8 becomes a character of three. Data does not overlap.
+        let len: usize = records.iter().map(|record| record.tag.len() + record.value.len()).sum();
+        assert!(len <= 3 * bytes.len());
+        for record in &records {
+            assert!(!shown(record).chars().any(char::is_control));
+        }
+        let _ = (permits(&records, false, "a.example"), permits(&records, true, "a.example"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -310,12 +325,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_not(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
-            if let Some(Ok(Answer::Records(records))) = read(&bytes, id) {
-                prop_assert!(records.len() <= RECORDS_MAX);
-                let len: usize = records.iter().map(|record| record.value.len()).sum();
-                prop_assert!(len <= 3 * bytes.len());
-            }
+            check_answer(&bytes);
         }
     }
 }

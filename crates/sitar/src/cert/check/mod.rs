@@ -15,6 +15,9 @@ use sitar_acme::Identifier;
 use crate::error::{EXIT_PROBLEMS, Error};
 use crate::output;
 
+#[doc(hidden)]
+pub use caa::check_answer as caa_answer;
+
 /// The ports that authorities connect to.
 const PORTS: [u16; 2] = [80, 443];
 /// The time for a connection.

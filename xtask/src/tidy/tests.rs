@@ -133,8 +133,8 @@ fn long_files_are_named_and_tests_are_not_counted() {
     assert_eq!(length(&file("crates/site/src/a/tests.rs", &long)), None);
     assert_eq!(length(&file("tests/clients.rs", &long)), None);
     assert_eq!(
-        said(length(&file("crates/sitar/src/main.rs", &"x\n".repeat(101)))),
-        ["crates/sitar/src/main.rs: 101 lines without tests; at most 100, so that it reads in one sitting"]
+        said(length(&file("crates/program/src/main.rs", &"x\n".repeat(101)))),
+        ["crates/program/src/main.rs: 101 lines without tests; at most 100, so that it reads in one sitting"]
     );
 }
 

@@ -319,10 +319,9 @@ impl Supervisor {
         // A worker that begins gets them with its configuration.
         let _one_at_a_time = lock(&self.changing);
         let worker = self.live().worker.clone();
-        match &worker {
-            // It goes on with those before where it refuses these.
-            Some(worker) => worker.challenge(pending)?,
-            None => {}
+        // It goes on with those before where it refuses these.
+        if let Some(worker) = &worker {
+            worker.challenge(pending)?;
         }
         lock(&self.acme.state).pending = pending.to_vec();
         worker.map(drop).ok_or_else(|| "no worker serves: one is being started".to_owned())

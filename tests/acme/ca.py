@@ -84,7 +84,7 @@ SETTINGS = {
     "garbage": [],  # {"endpoint", "mode", "count"}, see `spoil`
     "issue": [],  # {"mode", "count"}, see `issue`
     "fail": {},  # identifier: {"type", "detail", "count"}
-    "order_invalid": 0,  # so many orders become invalid after they are finalized
+    "order_invalid": 0,  # this number of orders becomes invalid after they are finalized
     "chain_length": 2,
     "alternate": False,
     "eab": {},  # kid: key in base64url

@@ -13,7 +13,7 @@ use crate::common::{eventually, have};
 /// Orders while others ask.
 const ORDERS: usize = 3;
 
-/// A challenge's certificate goes to nobody but a validator that asks for a name that is pending
+/// A challenge's certificate goes to a validator that asks for a pending name, and to no other
 /// (RFC 8737 §3).
 #[test]
 fn no_client_sees_the_certificate_of_a_challenge() {

@@ -173,7 +173,7 @@ pub(crate) fn ban(now: u64, until: u64) -> u64 {
     until.min(now.saturating_add(BAN_MAX))
 }
 
-/// Returns which of so many authorities is asked after these failures: the next one after three of
+/// Returns which of the authorities is asked after these failures: the next one after three of
 /// them. A renewal begins with the first, as it begins without failures.
 pub(crate) fn authority(failures: u32, authorities: usize) -> usize {
     usize::try_from(failures / TRIES).unwrap_or(0).checked_rem(authorities).unwrap_or(0)

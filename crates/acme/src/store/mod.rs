@@ -306,7 +306,7 @@ impl Store {
         self.disk.rename(folder, file, &free).map_err(failed)?;
         let kept: Vec<_> = names.iter().filter(|name| name.starts_with(&start)).collect();
         for name in kept.iter().take((kept.len() + 1).saturating_sub(DAMAGED_MAX)) {
-            // A folder stays: whoever has made it may want it.
+            // A folder stays: the one who has made it may want it.
             let _removed = self.disk.remove(folder, name);
         }
         self.said.push(format!(

@@ -59,7 +59,7 @@ struct Shared {
     /// What has happened outside, in order.
     events: Vec<String>,
     waited: Duration,
-    /// The process is to end when so many requests have been made.
+    /// The process is to end when this number of requests has been made.
     ends_after: Option<usize>,
     full: bool,
 }

@@ -332,7 +332,7 @@ pub(crate) fn nothing() -> Value {
     json!({})
 }
 
-/// In CI, one in so many is tried.
+/// In CI, one in this number is tried.
 pub(crate) fn sample() -> usize {
     std::env::var("SITAR_SAMPLE").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 }

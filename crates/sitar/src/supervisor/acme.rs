@@ -447,7 +447,7 @@ impl Supervisor {
     }
 }
 
-/// What is known before anything is told.
+/// What is known before the process has said something.
 fn nothing_known(name: String) -> Progress {
     Progress {
         name,

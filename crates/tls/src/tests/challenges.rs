@@ -1,4 +1,4 @@
-//! Challenges of authorities: who gets their certificates, and that nobody else does.
+//! Challenges of authorities: who gets their certificates, and that no other client does.
 
 use super::client::{Offer, Pem, client, give, negotiate, sent};
 use crate::{Challenges, ClientCa, Config, Established, Fault, Handshake, HandshakeStep, HostClients};

@@ -33,6 +33,7 @@ mod mutation;
 mod nonces;
 mod packs;
 mod peers;
+mod probes;
 mod protection;
 mod reload;
 mod renewal;

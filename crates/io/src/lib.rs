@@ -96,6 +96,7 @@ mod sockopt;
 mod table;
 mod udp;
 mod uring;
+pub mod usdt;
 mod waker;
 pub mod walk;
 

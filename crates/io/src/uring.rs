@@ -36,6 +36,7 @@ use crate::op::Request;
 use crate::refused;
 use crate::ring::{Config, Ring};
 use crate::table::EntryId;
+use crate::usdt;
 
 /// The oldest kernel that has all that the engine stands on (multishot receive, DEFER_TASKRUN).
 const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -256,6 +257,7 @@ impl Uring {
             ts: time.as_ref().map_or(0, |time| std::ptr::from_ref(time) as u64),
         };
         self.calls += 1;
+        usdt::ring_enter(queued, want);
         // SAFETY: the arguments are those of io_uring_enter(2); `arg` and the time that it points
         // to live on this stack frame, and the kernel reads them during the call only.
         let done = unsafe {
@@ -269,6 +271,7 @@ impl Uring {
                 size_of::<GetEventsArg>(),
             )
         };
+        usdt::ring_exit(done);
         if done >= 0 {
             return Ok(());
         }

@@ -3,6 +3,8 @@
 use sitar_io::Errno;
 use sitar_tls::Fault;
 
+use crate::counts::{EndCounters, Ends};
+
 /// The reason why a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Close {
@@ -73,6 +75,17 @@ impl Close {
         }
     }
 
+    /// Returns the name of the reason, as [`Ends::named`] has it.
+    #[cold]
+    pub(crate) fn name(self) -> &'static str {
+        Close::name_at(EndCounters::place(self)).unwrap_or_default()
+    }
+
+    /// Returns the name of the reason at a place of [`Ends::named`].
+    pub(crate) fn name_at(place: usize) -> Option<&'static str> {
+        Ends::default().named().get(place).map(|(name, _)| *name)
+    }
+
     /// The fault that an error of the socket tells of: the peer's, where the connection broke.
     pub(crate) fn of_socket(errno: Errno) -> Close {
         match errno {
@@ -87,8 +100,6 @@ impl Close {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Ends;
-    use crate::counts::EndCounters;
 
     #[test]
     fn an_error_of_tls_keeps_its_side_and_its_kind() {
@@ -115,5 +126,7 @@ mod tests {
         assert_eq!(ends.get(), Ends { peer_left: 3, kernel_errors: 1, own_faults: 1, ..Ends::default() });
         ends.count(Close::Incomplete);
         assert_eq!((ends.get().incomplete, ends.get().own_faults), (1, 1));
+        assert_eq!(Close::of_socket(Errno::CONNRESET).name(), "peer_left");
+        assert_eq!(Close::Done.name(), "finished");
     }
 }

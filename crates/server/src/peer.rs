@@ -17,6 +17,11 @@ impl Peer {
     pub fn at(address: SocketAddr) -> Peer {
         Peer::Ip(address.ip().to_canonical())
     }
+
+    /// Returns its address, with port 0; `None`: it has none.
+    pub(crate) fn without_port(self) -> Option<SocketAddr> {
+        if let Peer::Ip(address) = self { Some(SocketAddr::new(address, 0)) } else { None }
+    }
 }
 
 #[cfg(test)]

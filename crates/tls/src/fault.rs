@@ -47,6 +47,17 @@ pub enum PeerFault {
     Other,
 }
 
+impl Fault {
+    /// Returns a short name, for logs: of the peer's fault, or `own_fault`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Peer(fault) => fault.name(),
+            Self::Ours => "own_fault",
+        }
+    }
+}
+
 impl PeerFault {
     /// Returns a short name, for logs and counters.
     #[must_use]

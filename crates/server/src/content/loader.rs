@@ -24,7 +24,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
-use sitar_io::Errno;
+use sitar_io::{Errno, usdt};
 use sitar_site::{BodySize, Budget, OutdatedEncoding, Representation, Site};
 
 pub(crate) use self::inherit::{Loaded, inherited};
@@ -224,6 +224,7 @@ impl Reader {
             Task::Load => site.load(file.file, &self.budget, (self.clock)()),
             Task::Describe => site.describe(file.file, &self.budget, (self.clock)()),
         });
+        usdt::file_loaded(|| probed(snapshot, file, &loaded));
         loaded.map(Arc::new)
     }
 
@@ -481,6 +482,17 @@ impl LoaderWorker {
             (self.report)(Incident::Unreadable { name, why: error.to_string(), is_last });
         }
     }
+}
+
+/// Returns what a tracer sees of a file that was loaded.
+#[cold]
+fn probed(snapshot: &Snapshot, file: FileKey, loaded: &io::Result<Representation>) -> usdt::Loaded {
+    let name = snapshot.site(file.host).and_then(|site| site.name_of(file.file));
+    let (resident, error) = match loaded {
+        Ok(loaded) => (loaded.resident_bytes() as u64, 0),
+        Err(error) => (0, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())),
+    };
+    usdt::Loaded { name: name.unwrap_or_default(), resident, error }
 }
 
 #[cfg(test)]

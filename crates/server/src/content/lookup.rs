@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use sitar_http::{Field, Method, Rejection, Request, Status};
+use sitar_io::usdt;
 use sitar_site::{Reply, Representation, Route, Scratch, Site};
 
 use super::cache::{self, Cache};
@@ -85,6 +86,13 @@ impl Served {
         request: &Request<'_>,
     ) -> Outcome<'s> {
         origin.asks(request.method);
+        if asker.is_new {
+            usdt::request(asker.key.0, || usdt::Request {
+                method: request.method_name,
+                host: request.authority.unwrap_or_default(),
+                path: request.target.path,
+            });
+        }
         if self.looks_first {
             // An authority is answered whatever its host's site is, needs or does.
             if self.has_challenges

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use sitar_http::{Field, Method, Request, Status, h1};
+use sitar_io::usdt;
 
 use super::record::{FIELD_MAX, HOST_MAX, LogTls, TARGET_MAX};
 use crate::close::Close;
-use crate::counts::{EndCounters, Ends};
+use crate::counts::EndCounters;
 use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 use crate::snapshot::HostId;
@@ -63,6 +64,14 @@ impl<'a> Requested<'a> {
 
     pub(super) fn request(&self) -> Option<&'a Request<'a>> {
         if let Requested::Request(request, _) = self { Some(request) } else { None }
+    }
+
+    /// Returns the texts that a tracer sees.
+    #[cold]
+    pub(crate) fn probed(&self) -> usdt::Request<'a> {
+        let Texts { host, path, .. } = self.texts();
+        let method = if let Requested::Request(request, _) = self { request.method_name } else { b"" };
+        usdt::Request { method, host, path }
     }
 
     #[cold]
@@ -158,7 +167,7 @@ impl Cut {
             Cut::NONE => None,
             Cut::STREAM_RESET => Some("stream_reset"),
             Cut::NOT_FOLLOWED => Some("not_followed"),
-            place => Ends::default().named().get(usize::from(place) - 1).map(|(name, _)| *name),
+            place => Close::name_at(usize::from(place) - 1),
         }
     }
 }

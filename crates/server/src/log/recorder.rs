@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use sitar_http::{Method, semantics};
+use sitar_io::usdt;
 
 use super::answer::{Answer, Cut, Requested, Texts};
 use super::entry::{self, END, Ended, LONGEST};
@@ -28,7 +29,9 @@ pub(crate) struct Recorder {
     /// `None`: no log has been wanted yet.
     queue: Option<Box<Queue>>,
     times: Option<Times>,
-    /// `None`: there is neither.
+    /// Answers that a tracer follows.
+    probed: Probed,
+    /// `None`: there is none of these.
     ending: Option<Ending>,
     /// For the reader to take the queue from.
     queues: Arc<Queues>,
@@ -65,6 +68,19 @@ enum Noted {
     NoRoom,
 }
 
+/// Answers whose ends a tracer waits for, which looks at the probes.
+#[derive(Default)]
+struct Probed {
+    /// The number that was given last.
+    last: u64,
+    /// Of the answer that was noted last, if a tracer looks, and the bytes of its content.
+    noted: Option<(NonZeroU64, u64)>,
+    /// Answers that have not ended.
+    open: usize,
+    /// A tracer has looked in this turn.
+    is_seen: bool,
+}
+
 /// Calls the reader at the end of a shard as well: what that has not said is recorded then.
 struct CalledAtTheEnd(Arc<Wake>);
 
@@ -84,6 +100,8 @@ pub(crate) struct OpenAnswer {
     number: Option<NonZeroU32>,
     /// If it is timed.
     since: Option<Since>,
+    /// Its number in the probes, if a tracer looks.
+    probed: Option<NonZeroU64>,
 }
 
 /// The same, where it can end without a word: its drop says so.
@@ -108,7 +126,7 @@ impl Recorder {
     /// Records what a snapshot says is to be recorded.
     pub(crate) fn new(queues: Arc<Queues>, wants: Wants, times: Option<Times>) -> Recorder {
         let ending = times.is_some().then(new_ending);
-        let mut recorder = Recorder { queue: None, times, ending, queues };
+        let mut recorder = Recorder { queue: None, times, probed: Probed::default(), ending, queues };
         recorder.take_up(wants);
         recorder
     }
@@ -147,6 +165,17 @@ impl Recorder {
         }
     }
 
+    /// Notes that a tracer looks at the answer that is about to begin, with this many bytes of
+    /// content. Returns the answer's number.
+    #[cold]
+    pub(crate) fn probe(&mut self, length: u64) -> u64 {
+        self.ending.get_or_insert_with(new_ending);
+        self.probed.is_seen = true;
+        self.probed.last = self.probed.last.wrapping_add(1).max(1);
+        self.probed.noted = NonZeroU64::new(self.probed.last).map(|number| (number, length));
+        self.probed.last
+    }
+
     /// Notes when the request was first looked at whose answer is about to begin; `None`: in this
     /// turn.
     #[inline]
@@ -165,27 +194,37 @@ impl Recorder {
         }
         let number = self.queue.as_mut().and_then(|queue| queue.begin(goes_on));
         let since = self.times.as_mut().and_then(|times| times.begin(goes_on));
-        OpenAnswer { number, since }
+        OpenAnswer { number, since, probed: self.probed.begin(goes_on).map(|(probed, _)| probed) }
     }
 
     /// Records the answer that was noted, which has begun. If it goes on, the drop of what this
     /// returns says its end.
     #[inline]
     pub(crate) fn watch(&mut self, goes_on: bool) -> Option<Watched> {
+        let probed = self.probed.noted;
         let answer = self.begin(goes_on);
         let (false, Some(ending)) = (answer.is_none(), &self.ending) else { return None };
-        let unsent = self.queue.as_ref().map_or(0, |queue| queue.length);
+        let length = probed.map(|(_, length)| length);
+        let unsent = length.or(self.queue.as_ref().map(|queue| queue.length)).unwrap_or_default();
         Some(Watched { answer, unsent, ending: Rc::clone(ending) })
     }
 
     /// An answer has ended.
     #[inline]
-    pub(crate) fn end(&mut self, OpenAnswer { number, since }: OpenAnswer, unsent: u64, cut: Option<Cut>) {
+    pub(crate) fn end(
+        &mut self,
+        OpenAnswer { number, since, probed }: OpenAnswer,
+        unsent: u64,
+        cut: Option<Cut>,
+    ) {
         if let (Some(queue), Some(number)) = (&mut self.queue, number) {
             queue.end(number, unsent, cut);
         }
         if let (Some(times), Some(since)) = (&mut self.times, since) {
             times.end(since);
+        }
+        if let Some(number) = probed {
+            self.probed.end(number, unsent, cut);
         }
     }
 
@@ -220,13 +259,38 @@ impl Recorder {
             queue.into_iter().for_each(|queue| queue.end_turn(start, end));
             times.into_iter().for_each(|times| times.end_turn(end));
         }
+        // Where the tracer has gone and nothing else waits for ends, answers cost nothing again.
+        let is_seen = std::mem::take(&mut self.probed.is_seen);
+        if self.queue.is_none() && self.times.is_none() && !is_seen && self.probed.open == 0 {
+            self.ending = None;
+        }
     }
 }
 
 impl OpenAnswer {
     /// Whether nothing waits for its end.
     pub(super) fn is_none(&self) -> bool {
-        self.number.is_none() && self.since.is_none()
+        self.number.is_none() && self.since.is_none() && self.probed.is_none()
+    }
+}
+
+impl Probed {
+    /// The answer that was noted has begun. If it goes on, its end is due.
+    #[inline]
+    fn begin(&mut self, goes_on: bool) -> Option<(NonZeroU64, u64)> {
+        let (number, length) = self.noted.take()?;
+        if !goes_on {
+            usdt::response_end(number.get(), 0, None);
+            return None;
+        }
+        self.open += 1;
+        Some((number, length))
+    }
+
+    #[cold]
+    fn end(&mut self, number: NonZeroU64, unsent: u64, cut: Option<Cut>) {
+        self.open = self.open.saturating_sub(1);
+        usdt::response_end(number.get(), unsent, cut.and_then(|cut| Cut::name(cut.number())));
     }
 }
 

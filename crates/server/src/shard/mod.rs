@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sitar_http::h2::SharedBuffers;
-use sitar_io::{Engine, Event, Key, Ring};
+use sitar_io::{Engine, Event, Key, Ring, usdt};
 
 use self::addresses::Addresses;
 use self::context::{Context, Shared};
@@ -158,10 +158,11 @@ impl<E: Engine> Shard<E> {
         }
         // The drop of the ring closes them.
         let Shared { log, ring, numbers, now, .. } = &mut self.cx.shared;
-        for connection in self.connections.iter_mut() {
+        for (key, connection) in self.connections.iter_mut() {
             let why = connection.why(Close::Operator);
             numbers.end(why);
             connection.abandon(log, why);
+            usdt::connection_closed(key.0, || why.name());
         }
         log.end_turn(*now, || ring.now());
         Ok(())
@@ -304,7 +305,10 @@ impl<E: Engine> Shard<E> {
                 self.with(key, |connection, cx| connection.on_unacked(cx, result));
             }
             Event::Woken => self.read_inbox(),
-            Event::Peer { key, result } => self.on_peer(key, result.map(Peer::at)),
+            Event::Peer { key, result } => {
+                usdt::connection_peer(key.0, result.ok());
+                self.on_peer(key, result.map(Peer::at));
+            }
             Event::Closed { .. } | Event::Shutdown { .. } => {}
             // Nothing here asks for these.
             Event::Opened { .. } | Event::Stat { .. } | Event::Datagrams { .. } | Event::SentTo { .. } => {}
@@ -340,6 +344,7 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx, ended);
+        usdt::connection_closed(key.0, || ended.name());
         self.cx.served.cache.forget(key);
         self.cx.served.gate.forget(key);
         self.cx.files.forget(key);
@@ -407,6 +412,7 @@ impl<E: Engine> Shard<E> {
             self.acceptors.replace(&mut self.cx.shared.ring, &next.listeners, self.cx.shared.now);
         }
         self.cx.shared.numbers.take_up(&next.hosts);
+        usdt::snapshot_swapped(number, next.hosts.iter().count());
         let old = self.cx.served.replace(next);
         for key in self.cx.served.cache.renew(number, table, old) {
             self.with(key, Connection::on_loaded);

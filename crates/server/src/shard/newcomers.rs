@@ -1,6 +1,6 @@
 //! Connections that have just come: accepted here, or by another process.
 
-use sitar_io::{Conn, Engine, Errno, Key};
+use sitar_io::{Conn, Engine, Errno, Key, usdt};
 use sitar_tls::Handshake;
 
 use super::context::Context;
@@ -28,8 +28,10 @@ impl<E: Engine> Shard<E> {
     /// Begins with a connection that has just been added.
     fn begin(&mut self, Added { key, peer }: Added) {
         self.addresses.ask();
+        usdt::connection_accepted(key.0);
         self.with(key, Connection::on_accept);
         if let Some(peer) = peer {
+            usdt::connection_peer(key.0, peer.ok().and_then(Peer::without_port));
             self.on_peer(key, peer);
         }
     }

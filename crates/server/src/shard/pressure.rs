@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sitar_io::{Engine, Key};
+use sitar_io::{Engine, Key, usdt};
 
 use super::Shard;
 use super::addresses::Address;
@@ -143,6 +143,7 @@ impl<E: Engine> Shard<E> {
 
     pub(super) fn shed(&mut self, key: Key) {
         self.cx.shared.numbers.counts().shed.add(1);
+        usdt::connection_shed(key.0);
         self.remove(key, Close::Shed);
     }
 }

@@ -70,8 +70,11 @@ impl<T> Slab<T> {
     }
 
     /// Returns all entries, to be changed.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.places.iter_mut().filter_map(|place| place.value.as_mut())
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.places.iter_mut().enumerate().filter_map(|(index, place)| {
+            let key = Key(u64::from(place.generation) << 32 | index as u64);
+            Some((key, place.value.as_mut()?))
+        })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {

@@ -170,7 +170,7 @@ impl Http1 {
         let (labels, version) = (io.origin().labels(), head.version.into());
         shared.numbers.answered(labels, version, status, content);
         let requested = Requested::Request(&head.request, labels.host());
-        io.note(&mut shared.log, (requested, version, since), (status, content));
+        io.note((&mut shared.log, shared.key, shared.now), (requested, version, since), (status, content));
         self.recorded = shared.log.begin(self.rest.is_some());
     }
 

@@ -117,19 +117,24 @@ impl Http2 {
                 Ok(request) => request,
                 Err(rejection) => {
                     let requested = (Requested::Method(method), HttpVersion::Http2, None);
-                    io.note_refusal(&mut shared.log, requested, &rejection, head_only);
+                    io.note_refusal(
+                        (&mut shared.log, shared.key, shared.now),
+                        requested,
+                        &rejection,
+                        head_only,
+                    );
                     self.refuse(io, shared, stream, &rejection, head_only);
                     continue;
                 }
             };
             let what = match served.look_up(asker, io.origin(), &request) {
                 Outcome::Reply(reply) if self.admits(files, &reply.body) => {
-                    io.note_reply(&mut shared.log, (&request, None), &reply);
+                    io.note_reply((&mut shared.log, shared.key, shared.now), (&request, None), &reply);
                     self.reply(io, shared, stream, &reply)?;
                     continue;
                 }
                 Outcome::Refused(rejection) => {
-                    io.note_refused(&mut shared.log, (&request, None), rejection);
+                    io.note_refused((&mut shared.log, shared.key, shared.now), (&request, None), rejection);
                     self.refuse(io, shared, stream, rejection, head_only);
                     continue;
                 }
@@ -170,12 +175,16 @@ impl Http2 {
             let has_place = what == ParkedFor::LoadInPlace;
             match served.look_up(shared.asker(false), io.origin(), &request) {
                 Outcome::Reply(reply) if has_place || self.admits(files, &reply.body) => {
-                    io.note_reply(&mut shared.log, (&request, Some(since)), &reply);
+                    io.note_reply((&mut shared.log, shared.key, shared.now), (&request, Some(since)), &reply);
                     self.reply(io, shared, stream, &reply)?;
                 }
                 Outcome::Reply(_) => self.park(stream, parked, ParkedFor::Place),
                 Outcome::Refused(rejection) => {
-                    io.note_refused(&mut shared.log, (&request, Some(since)), rejection);
+                    io.note_refused(
+                        (&mut shared.log, shared.key, shared.now),
+                        (&request, Some(since)),
+                        rejection,
+                    );
                     self.refuse(io, shared, stream, rejection, head_only);
                 }
                 Outcome::Later => self.park(stream, parked, what),

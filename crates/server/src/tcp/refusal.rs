@@ -109,7 +109,7 @@ fn refuse_for<E: Engine>(
             let content = if head_only { 0 } else { refusal_len(status, reason) as u64 };
             cx.numbers.answered(labels, version, status, content);
             let requested = requested.unwrap_or_else(|| Requested::Text(io.pending()));
-            io.note(&mut cx.log, (requested, version, since), (status, content));
+            io.note((&mut cx.log, cx.key, cx.now), (requested, version, since), (status, content));
             cx.log.begin(false);
         }
     }

@@ -164,11 +164,15 @@ impl Http2 {
         let head_only = request.method == Method::Head;
         match served.look_up(shared.asker(false), io.origin(), &request) {
             Outcome::Reply(reply) => {
-                io.note_reply(&mut shared.log, (&request, Some(since)), &reply);
+                io.note_reply((&mut shared.log, shared.key, shared.now), (&request, Some(since)), &reply);
                 self.reply(io, shared, stream, &reply)?;
             }
             Outcome::Refused(rejection) => {
-                io.note_refused(&mut shared.log, (&request, Some(since)), rejection);
+                io.note_refused(
+                    (&mut shared.log, shared.key, shared.now),
+                    (&request, Some(since)),
+                    rejection,
+                );
                 self.refuse(io, shared, stream, rejection, head_only);
             }
             // Its file has been closed meanwhile. The place stays taken, or every request that

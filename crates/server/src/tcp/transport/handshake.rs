@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sitar_io::Engine;
+use sitar_io::{Engine, usdt};
 use sitar_tls::{CertificateNames, ClientCa, Established, HandshakeError, HandshakeStep, Version};
 
 use super::output::{Output, Put};
@@ -78,14 +78,13 @@ impl Transport {
             HandshakeStep::Done(established) => {
                 cx.numbers.negotiated(established.version, established.resumed);
                 let established = *established;
-                self.origin().agree(LogTls {
-                    version: match established.version {
-                        Version::Tls12 => 0x0303,
-                        Version::Tls13 => 0x0304,
-                    },
-                    cipher_suite: established.suite,
-                    resumed: established.resumed,
-                });
+                let (cipher_suite, resumed) = (established.suite, established.resumed);
+                let version = match established.version {
+                    Version::Tls12 => 0x0303,
+                    Version::Tls13 => 0x0304,
+                };
+                usdt::handshake_done(cx.key.0, version, cipher_suite, resumed);
+                self.origin().agree(LogTls { version, cipher_suite, resumed });
                 if established.is_challenge {
                     // Nothing but a farewell goes out, for which the kernel need not be asked.
                     self.security = Security::Tls(established.records);
@@ -97,9 +96,11 @@ impl Transport {
                 Negotiated::Done { alpn, server_name, names, client_ca, rest }
             }
             HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
+                usdt::handshake_failed(cx.key.0, || sitar_tls::PeerFault::PlainHttp.name());
                 Negotiated::PlainHttp { head_only: head }
             }
             HandshakeStep::Failed(error) => {
+                usdt::handshake_failed(cx.key.0, || error.fault().name());
                 self.end_with(Close::of_tls(error.fault(), "the handshake"), EndStep::Said);
                 Negotiated::Failed
             }

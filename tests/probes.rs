@@ -1,0 +1,46 @@
+//! The probes that tracers look at: those of the program are those of `docs/probes.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::common::{program, run};
+
+/// The rows of the table: each probe, and the names of its arguments.
+fn documented() -> BTreeMap<String, Vec<String>> {
+    let page = include_str!("../docs/probes.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        let name = cells.next().unwrap().trim_matches('`').to_owned();
+        let arguments = cells.next().unwrap().split(", ").map(|name| name.trim_matches('`').to_owned());
+        (name, arguments.collect())
+    })
+    .collect()
+}
+
+/// What `readelf -n` says of the program: each probe, and the numbers of arguments of its places.
+fn noted() -> BTreeMap<String, BTreeSet<usize>> {
+    let said = run("readelf", ["-n".into(), program()]).ok().text();
+    let mut all: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    let mut name = String::new();
+    for line in said.lines().map(str::trim) {
+        if let Some(provider) = line.strip_prefix("Provider: ") {
+            assert_eq!(provider, "sitar");
+        } else if let Some(this) = line.strip_prefix("Name: ") {
+            name = this.to_owned();
+        } else if let Some(arguments) = line.strip_prefix("Arguments:") {
+            all.entry(name.clone()).or_default().insert(arguments.split_whitespace().count());
+        } else if let Some(place) = line.strip_prefix("Location: ") {
+            let semaphore = place.rsplit_once("Semaphore: ").unwrap().1;
+            assert_ne!(semaphore.trim_start_matches("0x").trim_matches('0'), "", "{name} has no semaphore");
+        }
+    }
+    all
+}
+
+#[test]
+fn readelf_lists_each_documented_probe_with_its_arguments_and_no_other() {
+    let documented = documented();
+    assert_eq!(documented.len(), 13, "rows of the table");
+    let expected = documented.iter().map(|(name, arguments)| (name.clone(), [arguments.len()].into()));
+    assert_eq!(noted(), expected.collect());
+}

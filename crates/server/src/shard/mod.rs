@@ -3,6 +3,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod context;
+mod dates;
 pub(crate) mod files;
 pub(crate) mod handshakes;
 mod listeners;
@@ -19,13 +20,14 @@ mod wheel;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use sitar_http::h2::SharedBuffers;
 use sitar_io::{Engine, Event, Key, Ring, usdt};
 
 use self::addresses::Addresses;
 use self::context::{Context, Shared};
+use self::dates::Dates;
 use self::files::SpareFiles;
 #[cfg(test)]
 use self::handshakes::HANDSHAKE_STEPS;
@@ -42,7 +44,6 @@ use self::wheel::Wheel;
 use crate::Counts;
 use crate::access::Fingerprint;
 use crate::access::gate::Gate;
-use crate::clock::Clock;
 use crate::close::Close;
 use crate::content::cache::Cache;
 use crate::content::inbox::{Inbox, Message};
@@ -73,13 +74,6 @@ pub(crate) struct Shard<E: Engine> {
     peak: Peak,
     stop: Stop,
     drain: Drain,
-}
-
-/// The source of the Date field.
-struct Dates {
-    clock: Clock,
-    /// The time until which the field is right.
-    until: Instant,
 }
 
 /// The progress of a shard's drain or stop.
@@ -119,7 +113,7 @@ impl<E: Engine> Shard<E> {
             addresses: Addresses::new(limits.connections),
             wheel: Wheel::new(now, connections as u32),
             resumed: Vec::with_capacity(connections),
-            dates: Dates { clock: Arc::clone(&spec.clock), until: now },
+            dates: Dates::new(Arc::clone(&spec.clock), now),
             inbox,
             shed_at: None,
             peak: Peak::new(now),
@@ -193,8 +187,8 @@ impl<E: Engine> Shard<E> {
         };
         self.cx.shared.now = self.cx.shared.ring.wait(until)?;
         self.cx.shared.log.begin_turn(self.cx.shared.now);
-        if self.cx.shared.now >= self.dates.until {
-            self.update_date();
+        if self.dates.is_over(self.cx.shared.now) {
+            self.cx.shared.date = self.dates.next(self.cx.shared.now);
         }
         while let Some(event) = self.cx.shared.ring.next() {
             self.on_event(event);
@@ -482,13 +476,6 @@ impl<E: Engine> Shard<E> {
         let next = sooner(next, self.drain.until);
         let next = sooner(next, self.drain.answering.deadline());
         sooner(next, self.peak.deadline())
-    }
-
-    fn update_date(&mut self) {
-        let wall = (self.dates.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.cx.shared.date = sitar_http::date::write_imf(wall.as_secs());
-        self.dates.until = self.cx.shared.now
-            + (Duration::from_secs(1) - Duration::from_nanos(u64::from(wall.subsec_nanos())));
     }
 }
 

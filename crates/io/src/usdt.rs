@@ -105,20 +105,31 @@ pub struct Request<'r> {
 /// A request is looked at for the first time.
 #[inline(always)]
 pub fn request<'r>(connection: u64, texts: impl FnOnce() -> Request<'r>) {
-    let text;
+    let (text, words);
     fire!(
         request,
         {
             text = texts();
+            words = text.words();
             connection
         },
         text.method.as_ptr(),
         text.method.len(),
-        text.host.as_ptr(),
-        text.host.len(),
         text.path.as_ptr(),
         text.path.len(),
+        words.as_ptr(),
     );
+}
+
+impl Request<'_> {
+    /// Returns the address and the length of the path, then those of the host.
+    ///
+    /// A probe has the address of these as its last argument: bpftrace 0.17 reads six at most.
+    #[cold]
+    fn words(&self) -> [u64; 4] {
+        let [path, host] = [self.path, self.host];
+        [path.as_ptr() as u64, path.len() as u64, host.as_ptr() as u64, host.len() as u64]
+    }
 }
 
 /// An answer that begins.
@@ -141,21 +152,19 @@ pub struct Response<'r> {
 /// An answer begins. Returns whether a tracer looks: then [`response_end`] is due as well.
 #[inline(always)]
 pub fn response<'r>(answer: impl FnOnce() -> Response<'r>) -> bool {
-    let it;
+    let (it, words);
     fire!(
         response,
         {
             it = answer();
+            words = it.request.words();
             it.number
         },
         it.connection,
         it.status,
         it.content_length,
         it.waited.as_nanos(),
-        it.request.host.as_ptr(),
-        it.request.host.len(),
-        it.request.path.as_ptr(),
-        it.request.path.len(),
+        words.as_ptr(),
     )
 }
 
@@ -236,6 +245,13 @@ mod tests {
         let ipv6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         assert_eq!(of("[2001:db8::1]:65535"), (6, ipv6, 65535));
         assert_eq!(of_peer(None), (0, [0; 16], 0));
+    }
+
+    #[test]
+    fn the_texts_of_a_request_are_two_pairs_of_words() {
+        let (path, host) = ("/index.html".as_bytes(), "example.org:8443".as_bytes());
+        let words = Request { method: b"GET", host, path }.words();
+        assert_eq!(words, [path.as_ptr() as u64, 11, host.as_ptr() as u64, 16]);
     }
 
     #[test]

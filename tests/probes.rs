@@ -30,7 +30,9 @@ fn noted() -> BTreeMap<String, BTreeSet<usize>> {
         } else if let Some(arguments) = line.strip_prefix("Arguments:") {
             all.entry(name.clone()).or_default().insert(arguments.split_whitespace().count());
         } else if let Some(place) = line.strip_prefix("Location: ") {
-            let semaphore = place.rsplit_once("Semaphore: ").unwrap().1;
+            let (place, semaphore) = (&place[..18], place.rsplit_once("Semaphore: ").unwrap().1);
+            let address = u64::from_str_radix(place.trim_start_matches("0x"), 16).unwrap();
+            assert!(address > 0x1000, "{name} has a note about a place that was dropped");
             assert_ne!(semaphore.trim_start_matches("0x").trim_matches('0'), "", "{name} has no semaphore");
         }
     }

@@ -9,6 +9,9 @@
 //! is in this crate. The names speak of what sitar does: other users of this crate have
 //! [`ring_enter`] and [`ring_exit`] only, which the ring calls itself.
 //!
+//! Those that are on the path of a request are inlined there. The others are functions, so that
+//! each is one place in the program: a note about a place that the linker has dropped would stay.
+//!
 //! Arguments are words of 64 bits. A text is an address and a length in bytes, without a zero at
 //! its end. A connection is the number that its shard gives it: unique within a thread, for as long
 //! as it is open. `docs/probes.md` of sitar has the table.
@@ -28,13 +31,13 @@ macro_rules! fire {
 }
 
 /// A connection has come and has a place.
-#[inline(always)]
+#[inline(never)]
 pub fn connection_accepted(connection: u64) {
     fire!(connection_accepted, connection);
 }
 
 /// The peer of a connection is known: its address and port, where it has one.
-#[inline(always)]
+#[inline(never)]
 pub fn connection_peer(connection: u64, peer: Option<SocketAddr>) {
     let (family, address, port);
     fire!(
@@ -50,14 +53,14 @@ pub fn connection_peer(connection: u64, peer: Option<SocketAddr>) {
 }
 
 /// A connection is closed to make room, for others or for what they hold.
-#[inline(always)]
+#[inline(never)]
 pub fn connection_shed(connection: u64) {
     fire!(connection_shed, connection);
 }
 
 /// A connection has ended.
-#[inline(always)]
-pub fn connection_closed(connection: u64, reason: impl FnOnce() -> &'static str) {
+#[inline(never)]
+pub fn connection_closed(connection: u64, reason: &dyn Fn() -> &'static str) {
     let text;
     fire!(
         connection_closed,
@@ -71,14 +74,14 @@ pub fn connection_closed(connection: u64, reason: impl FnOnce() -> &'static str)
 }
 
 /// A TLS handshake is done. `version` and `cipher_suite` are numbered as TLS does (RFC 8446).
-#[inline(always)]
+#[inline(never)]
 pub fn handshake_done(connection: u64, version: u16, cipher_suite: u16, resumed: bool) {
     fire!(handshake_done, connection, version, cipher_suite, resumed);
 }
 
 /// A TLS handshake has failed.
-#[inline(always)]
-pub fn handshake_failed(connection: u64, reason: impl FnOnce() -> &'static str) {
+#[inline(never)]
+pub fn handshake_failed(connection: u64, reason: &dyn Fn() -> &'static str) {
     let text;
     fire!(
         handshake_failed,
@@ -170,7 +173,7 @@ pub fn response<'r>(answer: impl FnOnce() -> Response<'r>) -> bool {
 
 /// An answer has ended: all of it was gathered for the kernel, or it was given up, and `cut` says
 /// why. `unsent` are the bytes of its content that were not gathered.
-#[inline(always)]
+#[inline(never)]
 pub fn response_end(number: u64, unsent: u64, cut: Option<&'static str>) {
     let cut = cut.unwrap_or_default();
     fire!(response_end, number, unsent, cut.as_ptr(), cut.len());
@@ -188,8 +191,8 @@ pub struct Loaded {
 }
 
 /// A file has been loaded, or could not be.
-#[inline(always)]
-pub fn file_loaded(loaded: impl FnOnce() -> Loaded) {
+#[inline(never)]
+pub fn file_loaded(loaded: &dyn Fn() -> Loaded) {
     let it;
     fire!(
         file_loaded,
@@ -204,7 +207,7 @@ pub fn file_loaded(loaded: impl FnOnce() -> Loaded) {
 }
 
 /// A shard serves from another snapshot, of this number, with this many hosts.
-#[inline(always)]
+#[inline(never)]
 pub fn snapshot_swapped(snapshot: u64, hosts: usize) {
     fire!(snapshot_swapped, snapshot, hosts);
 }
@@ -258,7 +261,7 @@ mod tests {
     fn arguments_are_not_computed_while_nothing_looks() {
         request(1, || unreachable!("nothing looks"));
         assert!(!response(|| unreachable!("nothing looks")));
-        connection_closed(1, || unreachable!("nothing looks"));
-        handshake_failed(1, || unreachable!("nothing looks"));
+        connection_closed(1, &|| unreachable!("nothing looks"));
+        handshake_failed(1, &|| unreachable!("nothing looks"));
     }
 }

@@ -224,7 +224,7 @@ impl Reader {
             Task::Load => site.load(file.file, &self.budget, (self.clock)()),
             Task::Describe => site.describe(file.file, &self.budget, (self.clock)()),
         });
-        usdt::file_loaded(|| probed(snapshot, file, &loaded));
+        usdt::file_loaded(&|| probed(snapshot, file, &loaded));
         loaded.map(Arc::new)
     }
 

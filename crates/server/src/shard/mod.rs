@@ -156,7 +156,7 @@ impl<E: Engine> Shard<E> {
             let why = connection.why(Close::Operator);
             numbers.end(why);
             connection.abandon(log, why);
-            usdt::connection_closed(key.0, || why.name());
+            usdt::connection_closed(key.0, &|| why.name());
         }
         log.end_turn(*now, || ring.now());
         Ok(())
@@ -338,7 +338,7 @@ impl<E: Engine> Shard<E> {
         self.cx.shared.handshakes.flight.clear();
         self.wheel.cancel(index_of(key));
         let conn = connection.release(&mut self.cx, ended);
-        usdt::connection_closed(key.0, || ended.name());
+        usdt::connection_closed(key.0, &|| ended.name());
         self.cx.served.cache.forget(key);
         self.cx.served.gate.forget(key);
         self.cx.files.forget(key);

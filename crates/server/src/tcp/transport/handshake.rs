@@ -96,11 +96,11 @@ impl Transport {
                 Negotiated::Done { alpn, server_name, names, client_ca, rest }
             }
             HandshakeStep::Failed(HandshakeError::PlainHttp { head }) => {
-                usdt::handshake_failed(cx.key.0, || sitar_tls::PeerFault::PlainHttp.name());
+                usdt::handshake_failed(cx.key.0, &|| sitar_tls::PeerFault::PlainHttp.name());
                 Negotiated::PlainHttp { head_only: head }
             }
             HandshakeStep::Failed(error) => {
-                usdt::handshake_failed(cx.key.0, || error.fault().name());
+                usdt::handshake_failed(cx.key.0, &|| error.fault().name());
                 self.end_with(Close::of_tls(error.fault(), "the handshake"), EndStep::Said);
                 Negotiated::Failed
             }

@@ -2,8 +2,8 @@
 //! at once starts with one `io_uring_enter`, which also waits. Kernel 6.1 or newer.
 //!
 //! Flags: `SINGLE_ISSUER | DEFER_TASKRUN | SUBMIT_ALL`, a large completion queue, the ring's own
-//! descriptor registered; `NO_SQARRAY` where the kernel has it (6.6). Sockets by direct
-//! descriptors, receiving from a provided buffer ring.
+//! descriptor registered; `NO_SQARRAY` where the kernel has it (6.6), and `NO_IOWAIT` (6.15).
+//! Sockets by direct descriptors, receiving from a provided buffer ring.
 //!
 //! The same with a polling kernel thread, and without system calls: `sqpoll`.
 
@@ -63,6 +63,7 @@ const GROUP: u16 = 0;
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
+const ENTER_NO_IOWAIT: u32 = 1 << 7;
 const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
 
@@ -75,6 +76,9 @@ pub struct Uring {
     scratch: Scratches,
     /// Index of the registered ring descriptor; `None`: the plain one is used.
     registered: Option<u32>,
+    /// Flags of each call: waiting for peers is no waiting for a disk, where the kernel can tell
+    /// them apart (6.15).
+    enter_flags: u32,
     socket_commands: bool,
     /// The kernel lets go of a closed direct descriptor late.
     late_close: bool,
@@ -201,6 +205,7 @@ impl Uring {
         done.map_err(|error| Unavailable::Failed("registering receive buffers", error))?;
         let scratch = Scratches::new(config.ops()).map_err(|error| Unavailable::Failed("memory", error))?;
         let registered = register_ring_fd(ring.as_raw_fd());
+        let no_iowait = if ring.params().is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
         let restricted = queues.are_restricted() && restrictions::restrict(&ring);
         // By the thread that uses the ring: it becomes the single issuer.
         let enabled = ring.submitter().register_enable_rings();
@@ -210,6 +215,7 @@ impl Uring {
             buffers,
             scratch,
             registered,
+            enter_flags: ENTER_EXT_ARG | no_iowait,
             socket_commands: version >= KERNEL_SOCKET_COMMANDS,
             late_close: version < KERNEL_PROMPT_CLOSE,
             unregister: version >= KERNEL_UNREGISTER,
@@ -266,7 +272,7 @@ impl Uring {
                 fd,
                 queued,
                 want,
-                flags | ENTER_EXT_ARG,
+                flags | self.enter_flags,
                 std::ptr::from_ref(&arg),
                 size_of::<GetEventsArg>(),
             )

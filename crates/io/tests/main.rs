@@ -8,3 +8,4 @@ mod counts;
 mod examples;
 mod readme;
 mod sqpoll;
+mod waits;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sitar_io::{Config, Ring};
 
-const THREADS: usize = 24;
+const THREADS: usize = 64;
 const CONFIG: Config = Config { connections: 2, rx_count: 2, rx_len: 64, tx_count: 1, tx_len: 64 };
 /// Longer than the test takes; wakers end it.
 const LONG: Duration = Duration::from_secs(60);

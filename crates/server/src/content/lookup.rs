@@ -88,7 +88,10 @@ impl Served {
         origin.asks(request.method);
         if asker.is_new {
             usdt::request(asker.key.0, || usdt::Request {
-                method: request.method_name,
+                method: match request.method {
+                    Method::Unknown => request.method_name,
+                    known => known.name().as_bytes(),
+                },
                 host: request.authority.unwrap_or_default(),
                 path: request.target.path,
             });

@@ -66,12 +66,11 @@ impl<'a> Requested<'a> {
         if let Requested::Request(request, _) = self { Some(request) } else { None }
     }
 
-    /// Returns the texts that a tracer sees.
+    /// Returns the texts that a tracer sees of an answer: the method is not among them.
     #[cold]
     pub(crate) fn probed(&self) -> usdt::Request<'a> {
         let Texts { host, path, .. } = self.texts();
-        let method = if let Requested::Request(request, _) = self { request.method_name } else { b"" };
-        usdt::Request { method, host, path }
+        usdt::Request { method: b"", host, path }
     }
 
     #[cold]

@@ -1,11 +1,11 @@
 //! Authorities and a name server for the tests of ACME, downloaded and unpacked under
 //! `target/acme`, never installed: a name server that is installed would also be started.
 
+use crate::debian::{apt_get, private_lists, unpack};
 use crate::program::Result;
 use crate::{ci, setup};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 /// Packages that are unpacked together.
 pub(crate) struct Set {
@@ -42,9 +42,6 @@ pub(crate) const SETS: [Set; 3] = [
     },
 ];
 
-const MIRROR: &str = "http://deb.debian.org/debian";
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// Downloads and unpacks what is not there yet. Returns a line for each set that cannot be had.
 pub(crate) fn ensure(root: &Path) -> Vec<String> {
     let below = ci::target(root).join("acme");
@@ -64,7 +61,7 @@ impl Set {
         }
         // Unpacked beside its place and renamed, so that a half is never taken for the whole.
         let half = work.join("unpacked");
-        for folder in ["packages", "lists/partial", "archives/partial", "unpacked"] {
+        for folder in ["packages", "unpacked"] {
             fs::create_dir_all(work.join(folder))?;
         }
         let options = match self.suite {
@@ -81,12 +78,7 @@ impl Set {
             }
             apt_get(&packages, &options, &download)?;
         }
-        for package in fs::read_dir(&packages)? {
-            let path = package?.path();
-            if !Command::new("dpkg").arg("-x").arg(&path).arg(&half).status()?.success() {
-                return Err(format!("{} could not be unpacked", path.display()).into());
-            }
-        }
+        unpack(&packages, &half)?;
         if !half.join(self.program).exists() {
             return Err(format!("the packages hold no {}", self.program).into());
         }
@@ -96,50 +88,4 @@ impl Set {
         fs::rename(&half, &unpacked)?;
         Ok(fs::remove_dir_all(&work)?)
     }
-}
-
-/// Fetches the list of a suite's packages into that folder, without a change to the machine's own
-/// and without root. Returns the options by which apt finds it.
-fn private_lists(work: &Path, suite: &str) -> Result<Vec<String>> {
-    if !Path::new(KEYS).exists() {
-        return Err(format!("no {KEYS}, by which Debian's packages are checked").into());
-    }
-    let list: PathBuf = work.join("source.list");
-    fs::write(&list, format!("deb [signed-by={KEYS}] {MIRROR} {suite} main\n"))?;
-    let mut options = vec![
-        format!("Dir::Etc::sourcelist={}", fs::canonicalize(&list)?.display()),
-        "Dir::Etc::sourceparts=/dev/null".into(),
-        format!("Dir::State::lists={}", fs::canonicalize(work.join("lists"))?.display()),
-        format!("Dir::Cache::archives={}", fs::canonicalize(work.join("archives"))?.display()),
-        "Dir::Cache::pkgcache=".into(),
-        "Dir::Cache::srcpkgcache=".into(),
-        // What describes packages is more than the packages.
-        "Acquire::Languages=none".into(),
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
-        "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false".into(),
-        "APT::Update::Post-Invoke-Success=".into(),
-    ];
-    apt_get(work, &options, &["update"])?;
-    options.push(format!("APT::Default-Release={suite}"));
-    Ok(options)
-}
-
-fn apt_get(folder: &Path, options: &[String], args: &[&str]) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    // As root, apt would like to download as a user that has no access to a home directory.
-    command.args(["--quiet=2", "-o", "APT::Sandbox::User=root"]);
-    // A machine without a network finds out soon.
-    command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::Retries=1"]);
-    for option in options {
-        command.args(["-o", option]);
-    }
-    let done = command.args(args).current_dir(folder).stdin(Stdio::null()).output();
-    let done = done.map_err(|error| format!("apt-get: {error}"))?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&done.stderr);
-    let first =
-        said.lines().find(|line| line.starts_with("E:") || line.starts_with("Err")).unwrap_or("failed");
-    Err(format!("apt-get {}: {first}", args.first().unwrap_or(&"")).into())
 }

@@ -4,6 +4,7 @@
 
 mod authorities;
 mod ci;
+mod debian;
 mod forward;
 mod full;
 mod fuzz;

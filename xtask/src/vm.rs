@@ -19,7 +19,7 @@ mod kernel;
 
 pub(crate) use self::bench::command as bench;
 pub(crate) use self::guest::{Finished, Guest};
-pub(crate) use self::kernel::{Kernel, SERIES};
+pub(crate) use self::kernel::{Kernel, SERIES, series};
 use crate::Invocation;
 use crate::ci::programs::{self, Compiled};
 use crate::program::{on_path, release};
@@ -41,7 +41,7 @@ pub(crate) const LAB: &str = "lab";
 /// Clients that the lab takes along where this machine has them.
 const CLIENTS: [&str; 4] = ["curl", "openssl", "wrk", "perf"];
 
-const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [--suite io|lab] [--test NAME] [--script FILE] [--dev] [-- ARGUMENTS OF THE TESTS]
+const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [7.2] [--suite io|lab] [--test NAME] [--script FILE] [--dev] [-- ARGUMENTS OF THE TESTS]
 
   --suite io|lab  the tests of sitar-io, or those of tests/lab.rs; both without it
   --test NAME     in the lab, another module of tests/
@@ -177,7 +177,7 @@ fn listed_in(module: &str, list: &str) -> Vec<String> {
 }
 
 fn guest(root: &Path, series: &str, kernel: &Kernel) -> Result<Guest> {
-    println!("vm: {}", name_of(&kernel.image));
+    println!("vm: Linux {}", kernel.release());
     Guest::new(folder(root).join(format!("run-{series}")))
 }
 
@@ -212,7 +212,7 @@ impl Order {
                 }),
                 "--test" => order.suites.push(lab(arguments.next()?)),
                 "--script" => order.suites.push(Suite::Script { file: arguments.next()?.into(), dev }),
-                series => order.kernels.push(SERIES.iter().find(|known| **known == series)?),
+                name => order.kernels.push(series(name)?),
             }
         }
         if order.kernels.is_empty() {
@@ -343,6 +343,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
+        assert_eq!(parsed("7.2").unwrap().kernels, ["7.2"]);
         for line in ["5.10", "--suite", "--suite tls", "--test", "--fast"] {
             assert_eq!(parsed(line), None, "{line}");
         }

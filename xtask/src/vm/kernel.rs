@@ -2,13 +2,23 @@
 //! modules.
 
 use super::{Result, name_of};
+use crate::debian::{self, apt_get, private_lists, unpack};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// Kernel series that Debian 12 has as packages, the oldest that sitar supports among them.
+/// Kernel series that Debian 12 has as packages, the oldest that sitar supports among them. These
+/// run where none is named.
 pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
+/// The series that runs only where it is named: the newest 7.x of Debian's sid. It has what sitar
+/// uses where it finds it, but it moves: an old version cannot be downloaded again.
+const OF_SID: &str = "7.2";
+
+/// Returns the series of this name.
+pub(crate) fn series(name: &str) -> Option<&'static str> {
+    SERIES.into_iter().chain([OF_SID]).find(|known| *known == name)
+}
 
 /// Modules that the guest needs where the kernel does not have them built in: a way to speak to the
 /// host, kernel TLS, the ciphers that TLS may ask for in all their forms, and network devices in
@@ -46,38 +56,20 @@ impl Kernel {
         if let Some(image) = image_in(&unpacked) {
             return Kernel::at(image, &unpacked);
         }
-        let newest = match newest(series)? {
-            Some(newest) => newest,
-            None => {
-                // The lists of packages may be absent or old.
-                crate::setup::update_package_lists();
-                newest(series)?.ok_or(format!(
-                    "apt-cache knows no package linux-image-{series}*-cloud-amd64 (Debian 12 has it)"
-                ))?
-            }
-        };
-        fs::create_dir_all(directory)?;
-        let packages = directory.join(format!("package-{series}"));
-        remake(&packages)?;
         // Unpacked beside its place and renamed, so that a half is never taken for the whole.
-        let half = directory.join(format!("half-{series}"));
+        let work = directory.join(format!("half-{series}"));
+        let (packages, half) = (work.join("packages"), work.join("unpacked"));
+        remake(&packages)?;
         remake(&half)?;
-        println!("vm: downloading {newest}");
-        let mut download = Command::new("apt-get");
-        // As root, apt would like to download as a user that has no access to a home directory.
-        download.args(["--quiet", "-o", "APT::Sandbox::User=root", "download", &newest]);
-        if !download.current_dir(&packages).stdin(Stdio::null()).status()?.success() {
-            return Err(format!("apt-get download {newest} failed").into());
-        }
-        for package in fs::read_dir(&packages)? {
-            if !Command::new("dpkg").arg("-x").arg(package?.path()).arg(&half).status()?.success() {
-                return Err(format!("{newest} could not be unpacked").into());
-            }
-        }
-        fs::remove_dir_all(&packages)?;
+        let (options, names) = if series == OF_SID { from_sid(&work)? } else { from_own_lists(series)? };
+        println!("vm: downloading {}", names.join(" "));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        apt_get(&packages, &options, &[&["download"], &names[..]].concat())?;
+        unpack(&packages, &half)?;
         let _ = fs::remove_dir_all(&unpacked);
         fs::rename(&half, &unpacked)?;
-        let image = image_in(&unpacked).ok_or_else(|| format!("{newest} holds no kernel"))?;
+        fs::remove_dir_all(&work)?;
+        let image = image_in(&unpacked).ok_or_else(|| format!("no kernel in {}", names.join(" ")))?;
         Kernel::at(image, &unpacked)
     }
 
@@ -97,6 +89,14 @@ impl Kernel {
             }
         }
         Ok(Kernel { image, modules })
+    }
+
+    /// Returns its release, as `uname -r` prints it.
+    pub(crate) fn release(&self) -> String {
+        match name_of(&self.image).strip_prefix(IMAGE) {
+            Some(release) => release.to_owned(),
+            None => self.image.parent().map(name_of).unwrap_or_default(),
+        }
     }
 
     /// [`WANTED`] and what those need, each behind what it needs.
@@ -151,20 +151,50 @@ fn depends(module: &[u8]) -> Vec<String> {
     list.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
 
-fn newest(series: &str) -> Result<Option<String>> {
+/// Options for apt, and names of packages.
+type Found = (Vec<String>, Vec<String>);
+
+/// Finds the package of a series in this machine's lists.
+fn from_own_lists(series: &str) -> Result<Found> {
     let pattern = format!("^linux-image-{}[.][0-9.+a-z-]*cloud-amd64$", series.replace('.', "[.]"));
-    let listed = Command::new("apt-cache").args(["search", "--names-only", &pattern]).output()?;
-    let listed = String::from_utf8(listed.stdout)?;
-    let names = listed.lines().filter_map(|line| line.split(' ').next());
-    Ok(names.max_by_key(|name| numbers(name)).map(str::to_owned))
+    let find = || debian::names(&[], &pattern).map(newest);
+    let found = match find()? {
+        Some(found) => Some(found),
+        None => {
+            // The lists of packages may be absent or old.
+            crate::setup::update_package_lists();
+            find()?
+        }
+    };
+    let missing = format!("apt-cache knows no package linux-image-{series}*-cloud-amd64 (Debian 12 has it)");
+    Ok((Vec::new(), vec![found.ok_or(missing)?]))
 }
 
+/// Finds the newest 7.x in the lists of sid, which are kept below `work`. The package linux-image
+/// only names those that hold the image and the modules.
+fn from_sid(work: &Path) -> Result<Found> {
+    let options = private_lists(work, "sid")?;
+    let found = newest(debian::names(&options, "^linux-binary-7[.][0-9.]+[+a-z0-9]*-cloud-amd64$")?);
+    let binary = found.ok_or("sid has no package linux-binary-7*-cloud-amd64")?;
+    let modules = binary.replacen("binary", "modules", 1);
+    Ok((options, vec![binary, modules]))
+}
+
+fn newest(names: Vec<String>) -> Option<String> {
+    names.into_iter().max_by_key(|name| numbers(name))
+}
+
+/// What the name of an image in /boot begins with.
+const IMAGE: &str = "vmlinuz-";
+
+/// Returns the image in /boot, or among its modules, where Debian has it since 7.x.
 fn image_in(unpacked: &Path) -> Option<PathBuf> {
-    let images = fs::read_dir(unpacked.join("boot")).ok()?;
-    images
-        .filter_map(std::result::Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| name_of(path).starts_with("vmlinuz-"))
+    let paths = |folder: &str| {
+        let entries = fs::read_dir(unpacked.join(folder)).into_iter().flatten();
+        entries.filter_map(std::result::Result::ok).map(|entry| entry.path())
+    };
+    let in_boot = paths("boot").find(|path| name_of(path).starts_with(IMAGE));
+    in_boot.or_else(|| paths("usr/lib/modules").map(|path| path.join("vmlinuz")).find(|path| path.is_file()))
 }
 
 fn remake(folder: &Path) -> Result<()> {
@@ -186,7 +216,26 @@ mod tests {
     #[test]
     fn the_newest_kernel_is_the_one_with_the_highest_number() {
         let names = ["linux-image-6.12.99+deb12-cloud-amd64", "linux-image-6.12.117+deb12-cloud-amd64"];
-        assert_eq!(names.iter().max_by_key(|name| numbers(name)), Some(&names[1]));
+        assert_eq!(newest(names.map(str::to_owned).into()).as_deref(), Some(names[1]));
+    }
+
+    #[test]
+    fn an_image_lies_in_boot_or_among_its_modules() {
+        let folder = std::env::temp_dir().join(format!("xtask-image-{}", std::process::id()));
+        for (case, file, release) in [
+            ("old", "boot/vmlinuz-6.12.1-cloud-amd64", "6.12.1-cloud-amd64"),
+            ("new", "usr/lib/modules/7.2.13+deb14-cloud-amd64/vmlinuz", "7.2.13+deb14-cloud-amd64"),
+        ] {
+            let unpacked = folder.join(case);
+            fs::create_dir_all(unpacked.join(file).parent().unwrap()).unwrap();
+            fs::create_dir_all(unpacked.join("usr/lib/modules")).unwrap();
+            assert_eq!(image_in(&unpacked), None);
+            fs::write(unpacked.join(file), "").unwrap();
+            let image = image_in(&unpacked).unwrap();
+            assert_eq!(image, unpacked.join(file));
+            assert_eq!(Kernel::at(image, &unpacked).unwrap().release(), release);
+        }
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! a time, so that counters of the machine can be compared.
 
 mod access;
-mod attacker;
 mod records;
 mod sealer;
 

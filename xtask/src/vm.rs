@@ -1,7 +1,8 @@
 //! `cargo xtask vm`: tests under Debian's own kernels, emulated.
 //!
 //! Two suites. `io`: the tests of sitar-io. `lab`: tests of the whole program that need a kernel
-//! with TLS (`tests/lab.rs`), with the release program and real clients beside them.
+//! with TLS (`tests/lab.rs`), and those of the sandbox (`tests/sandbox.rs`), with the release
+//! program and real clients beside them.
 //!
 //! The kernel packages are downloaded and unpacked under `target/vm`, never installed. QEMU boots
 //! one with an initial RAM disk made here: busybox, the programs with their libraries, and a
@@ -36,14 +37,19 @@ const ELSEWHERE: &str = "--skip compile_fail:: --skip readme::";
 const SIMULATED: &str = "seeds";
 /// The test program of tests/.
 pub(crate) const PROGRAM: &str = "program";
-/// The module of tests/ whose tests need a kernel with TLS.
+/// The module of tests/ whose tests need a kernel with TLS. The suite of this name has those of
+/// [`SANDBOX`], too.
 pub(crate) const LAB: &str = "lab";
+/// The module of tests/ whose outcome depends on the kernel's version.
+const SANDBOX: &str = "sandbox";
+/// A part of it that traces programs, which takes minutes in there. `--test sandbox` runs it.
+const TRACED: &str = "sandbox::calls";
 /// Clients that the lab takes along where this machine has them.
-const CLIENTS: [&str; 4] = ["curl", "openssl", "wrk", "perf"];
+const CLIENTS: [&str; 5] = ["curl", "openssl", "wrk", "perf", "strace"];
 
 const USAGE: &str = "usage: cargo xtask vm [6.1] [6.12] [7.2] [--suite io|lab] [--test NAME] [--script FILE] [--dev] [-- ARGUMENTS OF THE TESTS]
 
-  --suite io|lab  the tests of sitar-io, or those of tests/lab.rs; both without it
+  --suite io|lab  the tests of sitar-io, or those of tests/lab.rs and tests/sandbox.rs; both without it
   --test NAME     in the lab, another module of tests/
   --script FILE   in the lab, a shell script in place of tests; the program is `sitar`
   --dev           in the lab, the program of the dev profile, which is built sooner
@@ -170,10 +176,14 @@ fn narrowed(program: &Path, module: &str, arguments: &[String]) -> Result<Vec<St
     Ok(arguments.iter().cloned().chain(exact).chain(names).collect())
 }
 
-/// Returns the names of a module's tests in what libtest prints for `--list`.
+/// Returns the names of a module's tests in what libtest prints for `--list`. [`LAB`] stands for
+/// its own and those of [`SANDBOX`] without [`TRACED`].
 fn listed_in(module: &str, list: &str) -> Vec<String> {
+    let is_in = |name: &str, module: &str| name.starts_with(&format!("{module}::"));
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    names.filter(|name| name.starts_with(&format!("{module}::"))).map(str::to_owned).collect()
+    let of_lab = |name: &str| is_in(name, SANDBOX) && !is_in(name, TRACED);
+    let names = names.filter(|name| is_in(name, module) || module == LAB && of_lab(name));
+    names.map(str::to_owned).collect()
 }
 
 fn guest(root: &Path, series: &str, kernel: &Kernel) -> Result<Guest> {
@@ -351,8 +361,9 @@ mod tests {
 
     #[test]
     fn only_tests_of_the_module_are_taken_from_a_list() {
-        let list = "clients::lab::a: test\nlab::b: test\nlab::sealer::c: test\nlab::d: benchmark\nlabels::e: test\n\n3 tests, 1 benchmark\n";
-        assert_eq!(listed_in("lab", list), ["lab::b", "lab::sealer::c"]);
+        let list = "clients::lab::a: test\nlab::b: test\nlab::sealer::c: test\nlab::d: benchmark\nlabels::e: test\nsandbox::f: test\nsandbox::calls::g: test\n\n5 tests, 1 benchmark\n";
+        assert_eq!(listed_in("lab", list), ["lab::b", "lab::sealer::c", "sandbox::f"]);
+        assert_eq!(listed_in("sandbox", list), ["sandbox::f", "sandbox::calls::g"]);
         assert!(listed_in("none", list).is_empty());
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn series(name: &str) -> Option<&'static str> {
 /// Modules that the guest needs where the kernel does not have them built in: a way to speak to the
 /// host, kernel TLS, the ciphers that TLS may ask for in all their forms, and network devices in
 /// pairs. Dependencies are found in the modules.
-const WANTED: [&str; 12] = [
+const WANTED: [&str; 13] = [
     "virtio_pci",
     "virtio_console",
     "tls",
@@ -34,6 +34,7 @@ const WANTED: [&str; 12] = [
     "ghash_clmulni_intel",
     "aesni_intel",
     "chacha20poly1305",
+    "chacha",
     "chacha_x86_64",
     "poly1305_x86_64",
 ];

@@ -153,8 +153,15 @@ const OF_SYSTEM: &[&std::ffi::CStr] = &[
     c"/run/connman",
 ];
 
-/// Allows to connect to these ports, to write into one folder, and to read what names are resolved
-/// by.
+/// The port of name servers.
+const DNS: u16 = 53;
+/// No port yet. A datagram leaves from a port that the kernel chooses, which counts as a bind to
+/// this one. And libc's resolver gives a socket this one of each address as its peer, to learn from
+/// where this machine would send: it puts addresses in order by that, and sends nothing.
+const UNNAMED: u16 = 0;
+
+/// Allows to connect to these ports, to ask name servers, to write into one folder, and to read
+/// what names are resolved by.
 fn authorities(rules: RulesetCreated, folder: &OwnedFd, ports: &[u16]) -> Result<RulesetCreated, String> {
     let told = |error: RulesetError| error.to_string();
     let writing = AccessFs::ReadFile
@@ -168,6 +175,12 @@ fn authorities(rules: RulesetCreated, folder: &OwnedFd, ports: &[u16]) -> Result
     let mut rules = rules.add_rule(PathBeneath::new(folder, writing)).map_err(told)?;
     for port in ports {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp)).map_err(told)?;
+    }
+    // Since ABI 10; the crate leaves out what the kernel has not.
+    let datagrams =
+        [(DNS, AccessNet::ConnectSendUdp.into()), (UNNAMED, AccessNet::BindUdp | AccessNet::ConnectSendUdp)];
+    for (port, access) in datagrams {
+        rules = rules.add_rule(NetPort::new(port, access)).map_err(told)?;
     }
     for path in OF_SYSTEM {
         let flags = OFlags::PATH | OFlags::CLOEXEC;

@@ -43,4 +43,5 @@ mod supervisor;
 mod systemd;
 #[path = "../crates/site/tests/semantics/mod.rs"]
 mod table;
+mod trace_scripts;
 mod trust;

@@ -150,6 +150,7 @@ fn quiet(command: &str, args: &[&str]) -> bool {
 }
 
 const PACKAGES: &[(&str, Sign)] = &[
+    ("bpftrace", Sign::Command("bpftrace")),
     ("brotli", Sign::Command("brotli")),
     ("busybox-static", Sign::Command("busybox")),
     ("ca-certificates", Sign::Path("/etc/ssl/certs")),

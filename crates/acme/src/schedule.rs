@@ -86,7 +86,8 @@ impl EventKind {
 }
 
 impl Validity {
-    fn lifetime(self) -> u64 {
+    /// Returns the seconds from the first to the last.
+    pub(crate) fn lifetime(self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 

@@ -199,7 +199,8 @@ impl Manager<'_> {
                 // It is counted already.
                 at
             } else {
-                let ask = Ask { authority: directory, set: held.set(), is_urgent };
+                let lifetime = held.known.as_ref().map(|known| known.validity.lifetime());
+                let ask = Ask { authority: directory, set: held.set(), is_urgent, lifetime };
                 self.limits.earliest(at, ask).max(self.domain_limit(held, at))
             };
             Some((at.max(ban).max(rest).max(limit), place))

@@ -8,6 +8,9 @@ const SAME_SET: usize = 5;
 /// Those of them that a certificate with time left may use, so that one is left for when its end
 /// is near.
 const SAME_SET_IN_TIME: usize = 4;
+/// Certificates for the same set of names in one lifetime of them, where that is more: a renewal at
+/// its half, and as many again for what goes wrong.
+const PER_LIFETIME: u64 = 4;
 /// Orders whose validation fails, in an hour. Five are permitted for a name.
 const INVALID: usize = 4;
 /// Orders of an account in three hours. 300 are permitted.
@@ -29,6 +32,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) set: u64,
     /// No certificate is there, or its end is near.
     pub(crate) is_urgent: bool,
+    /// For how long the one that is there is valid, from its first second to its last.
+    pub(crate) lifetime: Option<u64>,
 }
 
 /// What has happened so far, with all certificates.
@@ -56,7 +61,10 @@ impl Limits {
 
     /// Returns the first time, `now` or later, at which an order keeps to the limits.
     pub(crate) fn earliest(&self, now: u64, ask: Ask<'_>) -> u64 {
-        let same_set = if ask.is_urgent { SAME_SET } else { SAME_SET_IN_TIME };
+        // An authority whose certificates last a day or two has other limits than Let's Encrypt.
+        let needed = ask.lifetime.map_or(0, |lifetime| PER_LIFETIME * WEEK / lifetime.max(HOUR));
+        let needed = usize::try_from(needed).unwrap_or(0);
+        let same_set = if ask.is_urgent { SAME_SET } else { SAME_SET_IN_TIME }.max(needed);
         let rows = [
             (EventKind::Issued, true, same_set, WEEK),
             (EventKind::Invalid, true, INVALID, HOUR),

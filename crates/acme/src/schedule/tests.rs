@@ -83,7 +83,7 @@ fn event(at: u64, kind: EventKind) -> Event {
 }
 
 fn ask(is_urgent: bool) -> Ask<'static> {
-    Ask { authority: "https://a.example/", set: 1, is_urgent }
+    Ask { authority: "https://a.example/", set: 1, is_urgent, lifetime: None }
 }
 
 #[test]
@@ -115,6 +115,44 @@ fn limits_of_the_authority() {
     assert_eq!(limits.earliest(START, Ask { set: 999, ..ask(true) }), START + 3 * HOUR + 1);
     limits.forget(START + 3 * HOUR + MINUTE);
     assert_eq!(limits.earliest(START + 3 * HOUR + MINUTE, ask(true)), START + 3 * HOUR + MINUTE);
+}
+
+/// Certificates of that lifetime are renewed for sixty days, as soon as limits let them be.
+#[test]
+fn limits_let_no_certificate_expire() {
+    for hours in [2, 12, 24, 36, 48, 72, 84, 96, 120, 160, 240] {
+        let (mut limits, mut end) = (Limits::default(), None);
+        let (mut now, mut count) = (START, 0);
+        while now < START + 60 * DAY {
+            let validity = end.map(|end| Validity { start: end - hours * HOUR, end });
+            let at =
+                validity.map_or(now, |validity| renewal(validity, None, hash::of(&[&now.to_be_bytes()])));
+            let earliest = |at| {
+                let is_urgent = validity.is_none_or(|validity| validity.is_ending(at));
+                let lifetime = validity.map(Validity::lifetime);
+                limits.earliest(at, Ask { lifetime, ..ask(is_urgent) })
+            };
+            // When time is short, one more is permitted.
+            let latest = validity.map_or(at, Validity::latest);
+            now = earliest(at).min(earliest(latest.max(at)));
+            assert!(end.is_none_or(|end| now < end), "{hours} hours: expired after {count}");
+            limits.add(event(now, EventKind::Issued));
+            limits.forget(now);
+            end = Some(now + hours * HOUR);
+            count += 1;
+        }
+    }
+    // An authority whose windows are always past gets a bounded number of orders.
+    let mut limits = Limits::default();
+    let of_a_day = Ask { lifetime: Some(DAY), ..ask(true) };
+    for second in 0..28 {
+        assert_eq!(limits.earliest(START + 60, of_a_day), START + 60);
+        limits.add(event(START + second, EventKind::Issued));
+    }
+    assert_eq!(limits.earliest(START + 60, of_a_day), START + WEEK + 1);
+    // Those of Let's Encrypt stay what they are.
+    let of_160_hours = Ask { lifetime: Some(160 * HOUR), ..ask(true) };
+    assert_eq!(limits.earliest(START + 60, of_160_hours), START + 23 + WEEK + 1);
 }
 
 #[test]

@@ -39,7 +39,8 @@ pub(crate) fn check(
     let now = seconds(now);
     match identity.validity() {
         Some((from, _)) if from > now => {
-            return Err(wrong("the authority's certificate is not valid yet".to_owned())
+            // Not `Wrong`: the order is kept, and gives it again when the clock has been set.
+            return Err(Failure::new(Kind::Outside, "the authority's certificate is not valid yet")
                 .with_hint("look at this machine's clock: timedatectl"));
         }
         Some((_, to)) if to >= now.saturating_add(LEAST.as_secs()) => {}

@@ -37,7 +37,7 @@ pub enum Kind {
     Garbage,
     /// It has refused.
     Refused(Problem),
-    /// A challenge could not be answered from here.
+    /// A challenge could not be answered from here, or the clock here is slow.
     Outside,
     /// The certificate that it gave is not the one that was ordered.
     Wrong,

@@ -6,6 +6,7 @@ mod certificates;
 mod failures;
 mod hostile;
 mod jws;
+mod manager;
 mod orders;
 mod sockets;
 

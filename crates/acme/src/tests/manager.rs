@@ -1,0 +1,225 @@
+//! The manager against an authority that gives what is asked for, unless a test says otherwise.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// The world of a manager: its outside, and the authorities `https://ca/dir` and `https://cb/dir`.
+#[derive(Clone, Default)]
+struct Place(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    folder: PathBuf,
+    /// What is answered in the place of what is right, by method and URL, one after the other.
+    instead: BTreeMap<&'static str, VecDeque<Reply>>,
+    /// Requests, by the seconds since the begin, method and URL.
+    seen: Vec<(u64, String)>,
+    /// Seconds since the begin.
+    clock: u64,
+    end: u64,
+    /// Whether it ends with the first certificate.
+    is_over_when_issued: bool,
+    /// Commands, and when they come.
+    commands: VecDeque<(u64, Command)>,
+    /// What an order became.
+    status: &'static str,
+    issued: Vec<(u64, String)>,
+    /// What is said of certificates that are handed over, one after the other.
+    not_served: VecDeque<String>,
+    said: Vec<String>,
+    progress: BTreeMap<String, Progress>,
+}
+
+fn authority(directory: &str) -> Authority {
+    Authority { directory: directory.to_owned(), roots: None, agrees: true, contact: Vec::new(), eab: None }
+}
+
+fn plan(names: &[&str], authorities: &[&str]) -> Plan {
+    Plan {
+        authorities: authorities.iter().map(|directory| authority(directory)).collect(),
+        certificates: names.iter().map(|name| wanted(&[name], &[ChallengeKind::Http01])).collect(),
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    folder
+}
+
+impl Place {
+    /// Runs a manager in that folder for a while.
+    fn run(&self, folder: &Path, plan: &Plan, seconds: u64) {
+        {
+            let mut state = self.0.borrow_mut();
+            state.folder = folder.to_owned();
+            state.end = state.clock + seconds;
+        }
+        let store = Store::open(fs::File::open(folder).unwrap().as_fd()).unwrap();
+        let mut connect = |_: &Authority| Ok(Box::new(self.clone()) as Box<dyn Transport>);
+        crate::run(store, plan.clone(), &mut connect, &mut self.clone()).unwrap();
+    }
+
+    fn instead(&self, what: &'static str, replies: Vec<Reply>) {
+        self.0.borrow_mut().instead.entry(what).or_default().extend(replies);
+    }
+
+    /// Returns when something was asked for.
+    fn asked(&self, what: &str) -> Vec<u64> {
+        let state = self.0.borrow();
+        state.seen.iter().filter(|(_, seen)| seen == what).map(|(at, _)| *at).collect()
+    }
+
+    fn issued(&self) -> Vec<(u64, String)> {
+        self.0.borrow().issued.clone()
+    }
+
+    fn progress(&self, name: &str) -> Progress {
+        self.0.borrow().progress[name].clone()
+    }
+
+    fn failed(&self, name: &str) -> String {
+        self.progress(name).failed.unwrap_or_default()
+    }
+}
+
+impl State {
+    /// Returns the only order on disk that an order of the authority can be about.
+    fn order(&self) -> Value {
+        let files = fs::read_dir(self.folder.join("orders")).unwrap().map(|entry| entry.unwrap().path());
+        let orders = files.map(|path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap());
+        orders.last().unwrap()
+    }
+
+    fn chain(&self, make: impl Fn(&KeyPair, &[&str]) -> Vec<u8>) -> Response {
+        let order = self.order();
+        let key = KeyPair::from_pem(order["key"].as_str().unwrap()).unwrap();
+        let names = order["asked"]["identifiers"].as_array().unwrap();
+        let names: Vec<_> = names.iter().map(|name| name.as_str().unwrap()).collect();
+        Response { status: 200, fields: Vec::new(), body: make(&key, &names) }
+    }
+
+    fn answer(&mut self, what: &str) -> Result<Response, Failure> {
+        match self.instead.get_mut(what).and_then(VecDeque::pop_front) {
+            Some(Reply::Says(response)) => return Ok(response),
+            Some(Reply::Chain(make) | Reply::ChainWithLink(make, _)) => {
+                return Ok(self.chain(|key, _| make(key)));
+            }
+            Some(Reply::Fails(failure)) => return Err(failure),
+            None => {}
+        }
+        let (start, path) = what.split_at(what.find("//").unwrap() + 4);
+        let of = |body: Value| body.to_string().replace("https://ca", start.split_once(' ').unwrap().1);
+        let of = |body: Value| serde_json::from_str::<Value>(&of(body)).unwrap();
+        let location = |path: &str| [start.split_once(' ').unwrap().1, path].concat();
+        Ok(match path {
+            "/dir" => {
+                let mut directory = directory();
+                directory.as_object_mut().unwrap().remove("renewalInfo");
+                response(200, of(directory), &[])
+            }
+            "/nonce" => response(200, Value::Null, &[]),
+            "/account" => response(201, json!({}), &[("location", &location("/acct"))]),
+            "/order" => {
+                self.status = "ready";
+                response(201, of(order("ready")), &[("location", &location("/order/1"))])
+            }
+            "/finalize" => {
+                self.status = "valid";
+                response(200, of(order("valid")), &[])
+            }
+            "/order/1" => response(200, of(order(self.status)), &[]),
+            "/cert" => self.chain(|key, names| chain(key, names, "root", (-1, 89), false)),
+            "/revoke" => response(200, Value::Null, &[]),
+            other => panic!("{other} is not expected"),
+        })
+    }
+}
+
+impl Transport for Place {
+    fn request(&mut self, method: Method, url: &str, _: Option<(&str, &[u8])>) -> Result<Response, Failure> {
+        let mut state = self.0.borrow_mut();
+        let what = format!("{} {url}", ["GET", "HEAD", "POST"][method as usize]);
+        let at = state.clock;
+        state.seen.push((at, what.clone()));
+        let mut response = state.answer(&what)?;
+        response.fields.push(("replay-nonce".to_owned(), "bm9uY2U".to_owned()));
+        Ok(response)
+    }
+}
+
+impl Outside for Place {
+    fn now(&self) -> SystemTime {
+        at(NOW + self.0.borrow().clock)
+    }
+
+    fn wait(&mut self, until: Option<SystemTime>) -> Option<Command> {
+        if self.is_ending() {
+            return Some(Command::End);
+        }
+        let until = until.unwrap().duration_since(at(NOW)).unwrap().as_secs();
+        let mut state = self.0.borrow_mut();
+        if let Some((when, _)) = state.commands.front().filter(|(when, _)| *when <= until) {
+            state.clock = state.clock.max(*when);
+            return state.commands.pop_front().map(|(_, command)| command);
+        }
+        state.clock = state.clock.max(until.min(state.end));
+        None
+    }
+
+    fn answer(&mut self, _: &[Pending]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn change_dns(&mut self, _: DnsChange, _: &str, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn issued(&mut self, name: &str) -> Result<(), String> {
+        let mut state = self.0.borrow_mut();
+        if let Some(why) = state.not_served.pop_front() {
+            return Err(why);
+        }
+        let now = state.clock;
+        state.issued.push((now, name.to_owned()));
+        if state.is_over_when_issued {
+            state.end = now;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.0.borrow_mut().progress.insert(progress.name.clone(), progress.clone());
+    }
+
+    fn say(&mut self, _: Level, text: &str) {
+        self.0.borrow_mut().said.push(text.to_owned());
+    }
+
+    fn is_ending(&mut self) -> bool {
+        let state = self.0.borrow();
+        state.clock >= state.end
+    }
+}
+
+#[test]
+fn a_certificate_of_the_future_is_waited_for() {
+    let (place, folder) = (Place::default(), folder());
+    let future = |key: &KeyPair| chain(key, &["a.example"], "root", (1, 90), false);
+    place.instead("POST https://ca/cert", vec![Reply::Chain(future), Reply::Chain(future)]);
+    place.0.borrow_mut().is_over_when_issued = true;
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), DAY);
+    assert_eq!(place.issued().len(), 1);
+    assert_eq!(place.asked("POST https://ca/cert").len(), 3);
+    // It is the one that was ordered first.
+    assert_eq!(place.asked("POST https://ca/order").len(), 1);
+    assert_eq!(place.asked("POST https://ca/finalize").len(), 1);
+}

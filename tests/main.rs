@@ -35,6 +35,7 @@ mod packs;
 mod peers;
 mod probes;
 mod protection;
+mod prove;
 mod reload;
 mod renewal;
 mod sandbox;

@@ -76,6 +76,7 @@ mod arena;
 #[cfg(feature = "attacks")]
 pub mod attacks;
 mod conn;
+pub mod counters;
 mod engine;
 mod epoll;
 mod event;

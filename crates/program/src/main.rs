@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{admin, cert, check, config, doctor, events, output, pack, serve, systemd, top, trust};
+use sitar::{admin, cert, check, config, doctor, events, output, pack, prove, serve, systemd, top, trust};
 
 fn main() -> ExitCode {
     if let Some(code) = systemd::step() {
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Trust => trust::run(trust::Action::Trust).map(|()| ExitCode::SUCCESS),
         Verb::Untrust => trust::run(trust::Action::Untrust).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments),
+        Verb::Prove(arguments) => prove::run(&arguments),
     };
     end(done)
 }

@@ -22,6 +22,7 @@
 //! | [`engine`] | which engine runs, and why not another |
 //! | [`offload`] | whether the kernel can seal TLS records |
 //! | [`pack`] | makes a pack of a directory |
+//! | [`prove`] | measures on this machine what is claimed of the server |
 //! | [`sandbox`] | what the server can no longer do once it serves |
 //! | [`watch`] | takes over what changes at the paths of sites and certificates |
 //! | [`settings`] | what the operator wants, as plain values |
@@ -53,6 +54,7 @@ pub mod offload;
 pub mod output;
 pub mod pack;
 mod packer;
+pub mod prove;
 pub mod sandbox;
 pub mod serve;
 pub mod settings;

@@ -642,3 +642,50 @@ fn actions_on_a_configuration() {
         assert_eq!(tip(arguments), expected, "{arguments:?}");
     }
 }
+
+#[test]
+fn what_is_measured() {
+    let defaults = Prove {
+        path: None,
+        target: None,
+        engine: EngineChoice::Auto,
+        requests: 20_000,
+        seconds: None,
+        connections: 16,
+        shards: None,
+        hold: false,
+        json: false,
+        serve_for: None,
+    };
+    let full = Prove {
+        path: Some("site.tar".into()),
+        target: Some("/a".to_owned()),
+        engine: EngineChoice::Sqpoll,
+        seconds: Some(3),
+        connections: 256,
+        shards: std::num::NonZeroU16::new(1),
+        hold: true,
+        json: true,
+        ..defaults
+    };
+    let words = "--engine sqpoll --seconds 3 --connections 256 --shards 1 --hold --json --target /a site.tar";
+    for (arguments, expected) in [("", defaults), (words, full)] {
+        let words = ["sitar", "prove"].into_iter().chain(arguments.split_whitespace());
+        assert_eq!(parse(words, None).unwrap(), Verb::Prove(expected), "{arguments}");
+    }
+    for wrong in [
+        "--requests 0",
+        "--seconds 0",
+        "--seconds 3601",
+        "--connections 0",
+        "--connections 257",
+        "--requests 1 --seconds 1",
+        "--target /a",
+        "--engine best",
+        "--serve-for 1",
+        "a b",
+    ] {
+        let words = ["sitar", "prove"].into_iter().chain(wrong.split_whitespace());
+        assert!(parse(words, None).is_err(), "{wrong}");
+    }
+}

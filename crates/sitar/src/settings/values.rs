@@ -97,7 +97,7 @@ pub(crate) fn word<T: Word>(text: &str) -> Result<T, String> {
 }
 
 /// Returns the word for a value.
-pub(super) fn word_of<T: Word + PartialEq>(value: T) -> Option<&'static str> {
+pub(crate) fn word_of<T: Word + PartialEq>(value: T) -> Option<&'static str> {
     T::WORDS.iter().find(|(_, other, _)| *other == value).map(|(word, ..)| *word)
 }
 

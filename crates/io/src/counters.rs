@@ -39,12 +39,15 @@ const TYPE_HARDWARE: u32 = 0;
 const TYPE_TRACEPOINT: u32 = 2;
 const HARDWARE_INSTRUCTIONS: u64 = 1;
 const FORMAT_TIMES: u64 = 1 | 2;
+const DISABLED: u64 = 1;
 const INHERIT: u64 = 1 << 1;
 const EXCLUDE_KERNEL: u64 = 1 << 5;
 const EXCLUDE_HYPERVISOR: u64 = 1 << 6;
 const FLAG_CLOEXEC: u64 = 1 << 3;
 /// `_IOW('$', 6, char *)` of a 64-bit kernel.
 const SET_FILTER: u64 = 0x4008_2406;
+/// `_IO('$', 0)`.
+const ENABLE: u64 = 0x2400;
 
 /// A counter of one thread, which counts from its making on, and threads that this one starts.
 #[derive(Debug)]
@@ -73,7 +76,8 @@ impl Counter {
             sample_period: 0,
             sample_type: 0,
             read_format: FORMAT_TIMES,
-            flags: flags | INHERIT,
+            // Until the filter is there.
+            flags: flags | DISABLED | INHERIT,
             wakeup: 0,
             breakpoint: 0,
             config1: 0,
@@ -101,7 +105,9 @@ impl Counter {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(counter)
+        // SAFETY: the descriptor is that of an event; the argument is a number.
+        let done = unsafe { libc::ioctl(counter.0.as_raw_fd(), ENABLE as _, 0) };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(counter) }
     }
 
     /// Returns the count so far; `None` where the CPU had no counter left for it all of the time.

@@ -35,7 +35,7 @@ fn the_files_of_a_thread_are_read() {
 
 #[test]
 fn files_that_say_something_else_are_zeros() {
-    for text in ["", ")", "1 (", "1 (a) S", "1 (a) S x y z 1 2 3 4 5 6 7 8 9", "\u{0}"] {
+    for text in ["", ")", "1 (", "1 (a) S", "1 (a) S x y z 1 2 3 x 5 x", "\u{0}"] {
         let mut usage = Usage::default();
         usage.add(text, text, "x");
         assert_eq!((usage.running, usage.minor_faults, usage.major_faults), (0, 0, 0), "{text}");

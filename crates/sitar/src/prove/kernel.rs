@@ -160,11 +160,6 @@ impl Counters {
     /// Returns the counts so far: of system calls, and of instructions with whether the kernel's
     /// are left out.
     pub(super) fn read(self) -> (Result<Calls, Missing>, Result<(u64, bool), Missing>) {
-        let read = |counter: &Counter| match counter.read() {
-            Ok(Some(count)) => Ok(count),
-            Ok(None) => Err("other programs use the counters of the CPU".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
         let calls = self.calls.and_then(|counters| {
             let mut calls = Calls::default();
             for (name, counter) in &counters {
@@ -176,10 +171,23 @@ impl Counters {
             }
             Ok(calls)
         });
-        let sum = |counters: Vec<Counter>| counters.iter().map(read).sum::<Result<u64, _>>();
         let instructions = self.instructions.and_then(sum).map(|count| (count, self.user_only));
         (calls, instructions)
     }
+}
+
+fn read(counter: &Counter) -> Result<u64, Missing> {
+    match counter.read() {
+        Ok(Some(count)) => Ok(count),
+        Ok(None) => Err("other programs use the counters of the CPU".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Returns what counters have counted together so far.
+#[expect(clippy::needless_pass_by_value, reason = "they end with it")]
+pub(super) fn sum(counters: Vec<Counter>) -> Result<u64, Missing> {
+    counters.iter().map(read).sum()
 }
 
 /// Reads from tracefs the number of the event of all system calls.
@@ -222,7 +230,7 @@ fn tracefs(error: &io::Error) -> Missing {
     }
 }
 
-fn refused(error: &io::Error) -> Missing {
+pub(super) fn refused(error: &io::Error) -> Missing {
     match Errno::from_io_error(error) {
         Some(Errno::ACCESS | Errno::PERM) => "perf events are not permitted; what helps: sudo sitar prove, \
              or sysctl kernel.perf_event_paranoid=1 for instructions"

@@ -5,6 +5,7 @@
 //! by side. There are two runs: counters slow system calls down, so the price is that of a second
 //! run without them.
 
+mod allocator;
 mod child;
 mod kernel;
 mod load;
@@ -112,7 +113,9 @@ fn measure(arguments: &Prove, interrupted: &Interrupted) -> Result<Measured, Err
     let numbers = server.totals()?;
     let (before, threads) = read()?;
     let counters = Counters::start(&threads, &kernel::event_number(), &kernel::open);
+    let allocations = allocator::start(&tasks.with_file_name("maps"), &threads);
     let counted = load.run(amount)?;
+    let allocations = allocations.and_then(kernel::sum);
     let (calls, instructions) = counters.read();
     let (after, threads_after) = read()?;
     let numbers = difference(&numbers, &server.totals()?);
@@ -143,6 +146,7 @@ fn measure(arguments: &Prove, interrupted: &Interrupted) -> Result<Measured, Err
         kernel_sealed: numbers.kernel_sealed,
         handshakes: numbers.handshakes,
         calls,
+        allocations,
         instructions,
         switches: after.since(&before),
         threads_changed: changed(&threads, &threads_after),

@@ -28,6 +28,7 @@ pub(super) struct Measured {
     pub(super) kernel_sealed: u64,
     pub(super) handshakes: u64,
     pub(super) calls: Result<Calls, Missing>,
+    pub(super) allocations: Result<u64, Missing>,
     pub(super) instructions: Result<(u64, bool), Missing>,
     pub(super) switches: Usage,
     pub(super) threads_changed: bool,
@@ -149,6 +150,9 @@ impl Measured {
         row("bytes of content", self.counted.content, "clients");
         row("bytes from the server, TLS and heads with them", self.counted.received, "clients");
         row("bytes to the server", self.counted.sent, "clients");
+        if let Ok(count) = self.allocations {
+            row("allocations, `malloc` and its like", count, "kernel, uprobes in libc");
+        }
         row("context switches, voluntary", self.switches.voluntary, "kernel, /proc");
         row("context switches, involuntary", self.switches.involuntary, "kernel, /proc");
         row("page faults, minor", self.switches.minor_faults, "kernel, /proc");
@@ -203,11 +207,9 @@ impl Measured {
         if let Err(why) = &self.instructions {
             missing.push(format!("instructions: {why}"));
         }
-        missing.push(
-            "allocations: this takes a library in the server's process; `cargo test --release -p sitar --test \
-             program counts::` in the sources counts them"
-                .to_owned(),
-        );
+        if let Err(why) = &self.allocations {
+            missing.push(format!("allocations: {why}"));
+        }
         missing.push("copies of bytes in memory: no counter of the kernel or the CPU tells them".to_owned());
         missing.push("the kernel's work outside of the server's threads, such as interrupts".to_owned());
         missing
@@ -242,6 +244,7 @@ impl Measured {
                 "voluntary": self.switches.voluntary, "involuntary": self.switches.involuntary,
             },
             "page_faults": { "minor": self.switches.minor_faults, "major": self.switches.major_faults },
+            "allocations": self.allocations.as_ref().ok(),
             "instructions": self.instructions.as_ref().ok().map(|(count, _)| count),
             "price": {
                 "requests": self.priced.answers,

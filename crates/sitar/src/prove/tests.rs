@@ -147,6 +147,7 @@ fn measured() -> Measured {
         kernel_sealed: 0,
         handshakes: 16,
         calls: Ok(Calls { all: 10_012, names: BTreeMap::from([("io_uring_enter", 10_000), ("read", 10)]) }),
+        allocations: Ok(4),
         instructions: Err("this CPU has no such counter".to_owned()),
         switches: Usage { voluntary: 5000, involuntary: 3, ..Usage::default() },
         threads_changed: false,
@@ -193,6 +194,7 @@ fn the_page() {
 | bytes of content | 20,480,000 | 1024.0000 | clients |
 | bytes from the server, TLS and heads with them | 25,000,000 | 1250.0000 | clients |
 | bytes to the server | 1,600,000 | 80.0000 | clients |
+| allocations, `malloc` and its like | 4 | 0.0002 | kernel, uprobes in libc |
 | context switches, voluntary | 5,000 | 0.2500 | kernel, /proc |
 | context switches, involuntary | 3 | 0.0001 | kernel, /proc |
 | page faults, minor | 0 | 0.0000 | kernel, /proc |
@@ -216,8 +218,6 @@ The price, of 20,000 further requests in 2.00 s without counters:
 Not measured here:
 
 - instructions: this CPU has no such counter
-- allocations: this takes a library in the server's process; `cargo test --release -p sitar --test program counts::` \
-         in the sources counts them
 - copies of bytes in memory: no counter of the kernel or the CPU tells them
 - the kernel's work outside of the server's threads, such as interrupts
 "
@@ -247,8 +247,10 @@ fn the_page_says_what_does_not_agree_and_what_was_not_counted() {
     assert_eq!(other.json()["enters_agree"], false);
 
     other.calls = Err("no".to_owned());
+    other.allocations = Err("not either".to_owned());
     let text = other.text();
     assert!(text.contains("\n- system calls by the kernel: no\n"), "{text}");
+    assert!(text.contains("\n- allocations: not either\n") && !text.contains("malloc"), "{text}");
     assert!(!text.contains("raw_syscalls") && !text.contains("Kernel and server"), "{text}");
     let document = other.json();
     assert!(document["system_calls"].is_null() && document["enters_agree"].is_null());
@@ -262,4 +264,50 @@ fn a_folder_goes_with_what_is_in_it() {
     fs::write(path.join("a"), "b").unwrap();
     drop(folder);
     assert!(!path.exists());
+}
+
+#[test]
+fn the_c_library_is_found_among_mappings() {
+    let maps = "55d0-55d1 r--p 0 fe:00 1 /usr/bin/sitar\n7f00-7f01 rw-p 0 00:00 0 \n\
+                7f02-7f03 r--p 0 fe:00 2                  /usr/lib/x86_64-linux-gnu/libc.so.6\n\
+                7ffd-7ffe rw-p 0 00:00 0                  [stack]\n";
+    assert_eq!(allocator::library(maps), Some("/usr/lib/x86_64-linux-gnu/libc.so.6"));
+    assert_eq!(
+        allocator::library("1-2 r-xp 0 0:0 1 /lib/ld-musl-x86_64.so.1"),
+        Some("/lib/ld-musl-x86_64.so.1")
+    );
+    assert_eq!(allocator::library("1-2 r-xp 0 0:0 1 /usr/lib/libcrypto.so\n/\n\n"), None);
+}
+
+/// That of this process, whole, cut off, and with bytes that are others.
+#[test]
+fn functions_are_found_in_a_library() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let Some(library) = allocator::library(&maps) else { return };
+    let mut file = fs::read(library).unwrap();
+    let places = allocator::places(&file).unwrap();
+    assert!((4..=6).contains(&places.len()), "{places:?}");
+    for len in [0, 5, 6, 63, 64, 100, 1000, file.len() / 2] {
+        allocator::places(&file[..len]);
+    }
+    let mut number = 1_u32;
+    for _ in 0..300 {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let (at, byte) = ((number >> 8) as usize % 1024, number as u8);
+        let before = std::mem::replace(&mut file[at], byte);
+        allocator::places(&file);
+        file[at] = before;
+    }
+}
+
+#[test]
+fn allocations_of_a_thread_are_counted() {
+    let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+    let counters = match allocator::start(Path::new("/proc/self/maps"), &BTreeSet::from([thread])) {
+        Ok(counters) => counters,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let boxes: Vec<Box<usize>> = (0..1000).map(|number| Box::new(std::hint::black_box(number))).collect();
+    let count = kernel::sum(counters).unwrap();
+    assert!((1000..1100).contains(&count), "{count} allocations for {}", boxes.len());
 }

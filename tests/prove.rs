@@ -130,7 +130,7 @@ fn perf_counts_the_same() {
     }
     for engine in engines() {
         let home = TempDir::new().unwrap();
-        let mut held = Held::start(&home, &["--engine", engine, "--requests", "4000", "--json"]);
+        let mut held = Held::start(&home, &["--engine", engine, "--requests", "2000", "--json"]);
         let perf = counted(held.worker, "raw_syscalls:sys_enter", || {
             held.go_on();
             let mut line = String::new();
@@ -152,7 +152,7 @@ fn perf_counts_the_same() {
         // perf begins earlier and ends later: it sees the server tell its numbers, twice.
         assert!(perf >= page && perf - page <= 200, "{engine}: perf {perf}, page {page}");
         if engine == "sqpoll" {
-            assert!(page <= 20, "{page} system calls for 4,000 requests: {document:#}");
+            assert!(page <= 20, "{page} system calls for 2,000 requests: {document:#}");
         }
     }
 }

@@ -4,9 +4,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -18,7 +17,7 @@ use super::{Amount, Interrupted};
 use crate::error::Error;
 
 /// The time for a step of an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests of each connection before anything is counted.
 const WARM_UP: u64 = 50;
 /// Bytes of an answer's head and body, at most.
@@ -44,9 +43,8 @@ impl Tally {
 }
 
 /// What is to be done until when.
-#[derive(Clone, Debug)]
 struct Task {
-    left: Arc<AtomicU64>,
+    left: AtomicU64,
     end: Option<Instant>,
 }
 
@@ -60,10 +58,8 @@ struct Shared {
 
 /// The clients, connected.
 pub(super) struct Load {
-    tasks: Vec<Sender<Task>>,
-    done: Receiver<Result<Tally, String>>,
-    threads: Vec<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    streams: Vec<Stream>,
+    shared: Shared,
 }
 
 impl Load {
@@ -87,59 +83,60 @@ impl Load {
         let config = Arc::new(config);
         let request = format!("GET {target} HTTP/1.1\r\nHost: {NAME}\r\n\r\n").into_bytes();
         let expected = Mutex::new(expected.map(Arc::new));
-        let shared = Arc::new(Shared { request, expected, interrupted: interrupted.clone() });
-        let (told, done) = channel();
-        let mut load = Load { tasks: Vec::new(), done, threads: Vec::new(), shared };
-        for _ in 0..connections {
-            let (sender, tasks) = channel();
-            let (config, shared, told) = (Arc::clone(&config), Arc::clone(&load.shared), told.clone());
-            let work = move || client(address, &config, &shared, &tasks, &told);
-            let thread = thread::Builder::new().name("sitar-client".into()).spawn(work);
-            load.threads.push(thread.map_err(crate::serve::cannot_start_a_thread)?);
-            load.tasks.push(sender);
-        }
-        let warm_up = WARM_UP * u64::from(connections);
-        load.run(Amount::Requests(warm_up))?;
+        let shared = Shared { request, expected, interrupted: interrupted.clone() };
+        let streams = (0..connections).map(|_| connect(address, &config)).collect::<io::Result<_>>();
+        let streams = streams.map_err(|error| failed(error.to_string()))?;
+        let mut load = Load { streams, shared };
+        load.run(Amount::Requests(WARM_UP * u64::from(connections)))?;
         Ok(load)
     }
 
-    /// Has the clients ask, and returns what they have counted when the last of them is done. They
-    /// stay connected.
-    pub(super) fn run(&self, amount: Amount) -> Result<Tally, Error> {
+    /// Has the clients ask, each on a thread, and returns what they have counted when the last of
+    /// them is done. They stay connected.
+    pub(super) fn run(&mut self, amount: Amount) -> Result<Tally, Error> {
         let (left, end) = match amount {
             Amount::Requests(requests) => (requests, None),
             Amount::Seconds(seconds) => {
                 (u64::MAX, Some(Instant::now() + Duration::from_secs(seconds.into())))
             }
         };
-        let task = Task { left: Arc::new(AtomicU64::new(left)), end };
-        self.tasks.iter().for_each(|sender| drop(sender.send(task.clone())));
-        let mut sum = Tally::default();
-        for _ in &self.tasks {
-            let tally = self.done.recv().map_err(|_| "a client has ended".to_owned());
-            match tally.and_then(|tally| tally) {
-                Ok(tally) => sum.add(tally),
-                Err(why) => {
-                    self.shared.interrupted.check()?;
-                    return Err(Error::new("an answer of the server is not what it has to be").cause(why));
-                }
+        let task = Task { left: AtomicU64::new(left), end };
+        let sum = Mutex::new(Ok(Tally::default()));
+        let shared = &self.shared;
+        let started = thread::scope(|scope| {
+            for stream in &mut self.streams {
+                let (task, sum) = (&task, &sum);
+                let work = move || {
+                    let done = work(stream, shared, task);
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    match (&mut *sum, done) {
+                        (Ok(sum), Ok(tally)) => sum.add(tally),
+                        (Err(_), _) => {}
+                        (sum, Err(why)) => {
+                            *sum = Err(why);
+                            // The others need not go on.
+                            task.left.store(0, Ordering::Relaxed);
+                        }
+                    }
+                };
+                thread::Builder::new().name("sitar-client".into()).spawn_scoped(scope, work).inspect_err(
+                    // Those that have started need not go on either.
+                    |_| task.left.store(0, Ordering::Relaxed),
+                )?;
             }
-        }
+            Ok(())
+        });
+        started.map_err(crate::serve::cannot_start_a_thread)?;
         self.shared.interrupted.check()?;
-        Ok(sum)
+        sum.into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_err(|why| Error::new("an answer of the server is not what it has to be").cause(why))
     }
 
     /// The length of the content.
     pub(super) fn content_len(&self) -> usize {
         let expected = self.shared.expected.lock().unwrap_or_else(PoisonError::into_inner);
         expected.as_ref().map_or(0, |content| content.len())
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.tasks.clear();
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -171,25 +168,6 @@ impl Write for Counting {
 }
 
 type Stream = StreamOwned<ClientConnection, Counting>;
-
-fn client(
-    address: SocketAddr,
-    config: &Arc<ClientConfig>,
-    shared: &Shared,
-    tasks: &Receiver<Task>,
-    told: &Sender<Result<Tally, String>>,
-) {
-    let mut stream = connect(address, config);
-    while let Ok(task) = tasks.recv() {
-        let tally = match &mut stream {
-            Ok(stream) => work(stream, shared, &task).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if told.send(tally).is_err() {
-            return;
-        }
-    }
-}
 
 fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Stream> {
     let socket = TcpStream::connect_timeout(&address, PATIENCE)?;

@@ -94,7 +94,7 @@ fn measure(arguments: &Prove, interrupted: &Interrupted) -> Result<Measured, Err
     let worker = status.worker.as_ref().ok_or_else(|| lost("it has no worker"))?;
     let expected = arguments.path.is_none().then(child::content);
     let connections = arguments.connections;
-    let load = Load::connect(address, &server.certificate, connections, target, expected, interrupted)?;
+    let mut load = Load::connect(address, &server.certificate, connections, target, expected, interrupted)?;
     let amount = match arguments.seconds {
         Some(seconds) => Amount::Seconds(seconds),
         None => Amount::Requests(arguments.requests),

@@ -134,7 +134,7 @@ impl Measured {
             let by = "kernel, `raw_syscalls:sys_enter`";
             row("system calls", calls.all, by);
             let mut names: Vec<_> = calls.names.iter().collect();
-            names.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
+            names.sort_unstable_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
             let mut rest = calls.all;
             for (name, count) in names.into_iter().take(NAMES) {
                 row(&format!("of these `{name}`"), *count, by);

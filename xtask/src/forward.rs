@@ -23,6 +23,31 @@ pub(crate) fn packs(invocation: &Invocation) -> ExitCode {
     release_bench(invocation, &["packs"])
 }
 
+/// Builds, lints and tests the tool of `tools/connections` beside the release program. It is no
+/// member of the workspace.
+pub(crate) fn connections(invocation: &Invocation) -> ExitCode {
+    if !setup::has_command("clang") {
+        eprintln!("error: no clang; install clang, libelf-dev, zlib1g-dev, make and pkg-config");
+        return ExitCode::FAILURE;
+    }
+    let target = ci::target(&invocation.root);
+    let tool = |verb: &str, more: &[&str]| {
+        let mut cargo = cargo(invocation);
+        cargo.args([verb, "--locked", "--manifest-path", "tools/connections/Cargo.toml", "--target-dir"]);
+        cargo.arg(target.join("connections")).args(more);
+        cargo.env("SITAR_TEST_BINARY", target.join("release/sitar"));
+        run(&mut cargo)
+    };
+    let mut build = cargo(invocation);
+    build.args(["build", "--release", "--bin", "sitar"]);
+    if run(&mut build) != ExitCode::SUCCESS
+        || tool("clippy", &["--all-targets", "--", "-D", "warnings"]) != ExitCode::SUCCESS
+    {
+        return ExitCode::FAILURE;
+    }
+    tool("test", &[])
+}
+
 fn release_bench(invocation: &Invocation, verb: &[&str]) -> ExitCode {
     let mut build = cargo(invocation);
     // Together, so that both get the same features of their dependencies, and nothing is compiled

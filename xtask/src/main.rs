@@ -86,6 +86,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         forward::external,
     ),
     (
+        "connections",
+        "the tool that joins probes and TCP: built and tested beside a server (needs root and clang)",
+        forward::connections,
+    ),
+    (
         "fuzz",
         "every fuzz target under libFuzzer (--quick: 60 s each, --seconds N; needs cargo-fuzz)",
         fuzz::command,

@@ -147,6 +147,23 @@ fn the_scripts_know_the_probes_that_are_documented() {
     assert!(documented.values().all(|count| *count <= 6), "bpftrace 0.17 reads six: {documented:?}");
 }
 
+/// It is built by `cargo xtask connections` only.
+#[test]
+fn the_tool_knows_the_probes_that_are_documented() {
+    let documented = documented();
+    let text = fs::read_to_string(root().join("tools/connections/src/connections.bpf.c")).unwrap();
+    let mut programs = 0;
+    for line in text.lines() {
+        let Some(rest) = line.strip_prefix("int BPF_USDT(") else { continue };
+        let mut words = rest.strip_suffix(')').unwrap().split(", ");
+        let name = words.next().unwrap();
+        let count = documented.get(name).unwrap_or_else(|| panic!("no probe {name}"));
+        assert!(words.count() <= *count, "the probe has {count} arguments: {line}");
+        programs += 1;
+    }
+    assert_eq!(programs, 7);
+}
+
 /// Returns the probes in the table of `docs/probes.md`, and how many arguments each has.
 fn documented() -> BTreeMap<String, usize> {
     let text = fs::read_to_string(root().join("docs/probes.md")).unwrap();

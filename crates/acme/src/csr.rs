@@ -53,7 +53,12 @@ pub(crate) fn tls_alpn(
 
 /// Returns the value of the record for DNS-01 (RFC 8555 §8.4).
 pub(crate) fn dns_value(authorization: &str) -> String {
-    crate::base64::url(digest(&SHA256, authorization.as_bytes()).as_ref())
+    digest_of(authorization.as_bytes())
+}
+
+/// Returns the digest of bytes by SHA-256, in base64url.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    crate::base64::url(digest(&SHA256, bytes).as_ref())
 }
 
 fn params(identifiers: &[Identifier]) -> Result<CertificateParams, rcgen::Error> {

@@ -134,6 +134,7 @@ impl Manager<'_> {
         }
         let authorities = u32::try_from(self.plan.authorities.len()).unwrap_or(1).max(1);
         let Some(held) = self.held.get_mut(place) else { return };
+        held.record.tried = Some(held.wish(&self.plan));
         let (set, known) = (held.set(), held.known.as_ref());
         let is_ending = known.is_some_and(|known| known.validity.is_ending(now));
         let seed = known.map_or(now, |known| known.seed ^ now);

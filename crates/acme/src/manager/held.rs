@@ -6,12 +6,12 @@ use sitar_tls::Identity;
 
 use super::Manager;
 use crate::check::{certificate_id, serial};
-use crate::hash;
 use crate::identifier::Identifier;
 use crate::outside::{Progress, Stage};
-use crate::plan::Wanted;
+use crate::plan::{Plan, Wanted};
 use crate::schedule::{self, Ask, DAY, EventKind, HOUR, Validity};
 use crate::store::{Asked, Order, Record, Store, StoreError};
+use crate::{csr, hash};
 
 pub(super) struct Held {
     pub(super) name: String,
@@ -77,12 +77,24 @@ impl Held {
         }
     }
 
-    /// Takes another wish. Failures of a different one are over.
-    pub(super) fn want(&mut self, wanted: &Wanted) {
-        if !Asked::of(&self.wanted).is_for(wanted) || self.wanted.challenges != wanted.challenges {
+    /// Ends the back-off of what is not wanted in that way any more: what has failed may succeed
+    /// now.
+    pub(super) fn end_other_back_off(&mut self, plan: &Plan) {
+        if self.record.failures > 0 && self.record.tried != Some(self.wish(plan)) {
             self.end_back_off();
         }
-        self.wanted = wanted.clone();
+    }
+
+    /// Returns a hash of what the configuration says about whether an order can succeed.
+    pub(super) fn wish(&self, plan: &Plan) -> u64 {
+        let Wanted { key, profile, challenges, .. } = &self.wanted;
+        let mut parts = vec![self.set().to_string(), format!("{key:?} {profile:?} {challenges:?}")];
+        for one in &plan.authorities {
+            let eab = one.eab.as_ref().map(|eab| (&eab.kid, csr::digest_of(&eab.key)));
+            parts.push(format!("{} {} {:?} {eab:?}", one.directory, one.agrees, one.contact));
+            parts.push(format!("{:?}", one.roots.as_deref().map(csr::digest_of)));
+        }
+        hash::of(&parts.iter().map(String::as_bytes).collect::<Vec<_>>())
     }
 
     /// Lets the next order begin at once, unless an authority forbids it.

@@ -100,7 +100,7 @@ impl Manager<'_> {
             match before.iter().position(|held| held.name == name) {
                 Some(place) => {
                     let mut held = before.swap_remove(place);
-                    held.want(wanted);
+                    held.wanted = wanted.clone();
                     self.held.push(held);
                 }
                 None => self.held.push(Held::new(wanted)),
@@ -109,8 +109,9 @@ impl Manager<'_> {
         self.plan = plan;
         self.count(now)?;
         for place in 0..self.held.len() {
-            if !self.held.get(place).is_some_and(|held| held.is_loaded) {
-                self.read(place);
+            match self.held.get_mut(place) {
+                Some(held) if held.is_loaded => held.end_other_back_off(&self.plan),
+                _ => self.read(place),
             }
             self.tell(place);
         }
@@ -138,6 +139,7 @@ impl Manager<'_> {
         let now = self.now();
         let Some(held) = self.held.get_mut(place) else { return };
         let is_there = held.read(&mut self.store, now);
+        held.end_other_back_off(&self.plan);
         let name = held.name.clone();
         for text in self.store.take_said() {
             self.outside.say(Level::Warning, &text);

@@ -43,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) failures: u32,
     /// When the next attempt is due after a failure.
     pub(crate) retry_at: Option<u64>,
+    /// A hash of the wish that has failed: for another one, failures are over.
+    pub(crate) tried: Option<u64>,
     /// Until when an authority forbids orders: its directory and the time.
     pub(crate) bans: Vec<(String, u64)>,
     /// Why the last order has failed, and what helps.
@@ -159,6 +161,7 @@ impl Record {
             "events": events,
             "failures": self.failures,
             "retry_at": self.retry_at,
+            "tried": self.tried,
             "bans": bans,
             "failed": self.failed.as_deref().map(cut),
             "hint": self.hint.as_deref().map(cut),
@@ -181,6 +184,7 @@ impl Record {
             events: members.list("events")?.iter().map(event).collect::<Result<_, _>>()?,
             failures: failures.map_err(|_| Wrong::Member("failures"))?,
             retry_at: members.number("retry_at")?,
+            tried: members.number("tried")?,
             bans: members.list("bans")?.iter().map(ban).collect::<Result<_, _>>()?,
             failed: members.text("failed")?.map(str::to_owned),
             hint: members.text("hint")?.map(str::to_owned),

@@ -40,6 +40,7 @@ fn record() -> Record {
         }],
         failures: 2,
         retry_at: Some(11),
+        tried: Some(u64::MAX - 1),
         bans: vec![("https://ca.example/dir".into(), 12)],
         failed: Some("\"quoted\" and\nmore".into()),
         hint: None,

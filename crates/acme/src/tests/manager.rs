@@ -138,7 +138,7 @@ impl State {
             }
             "/order/1" => response(200, of(order(self.status)), &[]),
             "/cert" => self.chain(|key, names| chain(key, names, "root", (-1, 89), false)),
-            "/revoke" => response(200, Value::Null, &[]),
+            "/acct" | "/revoke" => response(200, Value::Null, &[]),
             other => panic!("{other} is not expected"),
         })
     }
@@ -222,4 +222,52 @@ fn a_certificate_of_the_future_is_waited_for() {
     // It is the one that was ordered first.
     assert_eq!(place.asked("POST https://ca/order").len(), 1);
     assert_eq!(place.asked("POST https://ca/finalize").len(), 1);
+}
+
+#[test]
+fn back_off_ends_with_another_wish() {
+    let before = plan(&["a.example"], &["https://ca/dir"]);
+    let with_key = |key: &[u8]| {
+        let mut plan = before.clone();
+        plan.authorities[0].eab = Some(Eab { kid: "kid".to_owned(), key: key.to_vec().into() });
+        plan
+    };
+    let mut names = before.clone();
+    names.certificates[0].identifiers.push(Identifier::parse("b.example").unwrap());
+    let mut challenges = before.clone();
+    challenges.certificates[0].challenges = vec![ChallengeKind::Dns01];
+    let mut contact = before.clone();
+    contact.authorities[0].contact = vec!["mailto:a@b.example".to_owned()];
+    for (before, after, is_other) in [
+        (&before, &before, false),
+        (&before, &names, true),
+        (&before, &challenges, true),
+        (&before, &contact, true),
+        (&before, &with_key(b"wrong"), true),
+        (&with_key(b"wrong"), &with_key(b"right"), true),
+    ] {
+        let (place, folder) = (Place::default(), folder());
+        let refused = (0..8).map(|_| problem(403, "rejectedIdentifier", "no")).collect();
+        place.instead("POST https://ca/order", refused);
+        place.run(folder.path(), before, 11 * HOUR);
+        assert_eq!(place.progress("a.example").failures, 8);
+        place.0.borrow_mut().instead.clear();
+        // As after a reload, or as a command.
+        place.run(folder.path(), after, 5 * HOUR);
+        assert_eq!(place.issued().len(), usize::from(is_other), "{after:?}");
+    }
+}
+
+#[test]
+fn a_plan_that_comes_meanwhile_ends_back_off() {
+    let (place, folder) = (Place::default(), folder());
+    let refused = (0..8).map(|_| problem(403, "rejectedIdentifier", "no")).collect();
+    place.instead("POST https://ca/order", refused);
+    let before = plan(&["a.example"], &["https://ca/dir"]);
+    let mut after = before.clone();
+    after.authorities[0].contact = vec!["mailto:a@b.example".to_owned()];
+    let commands = [(11 * HOUR, Command::Plan(before.clone())), (12 * HOUR, Command::Plan(after))];
+    place.0.borrow_mut().commands.extend(commands);
+    place.run(folder.path(), &before, 13 * HOUR);
+    assert_eq!(place.issued(), [(12 * HOUR, "a.example".to_owned())]);
 }

@@ -19,24 +19,30 @@ impl Client {
         authority: &Authority,
         outside: &mut dyn Outside,
     ) -> Result<String, Failure> {
+        self.may_open_account(authority)?;
+        let mut account = json!({ "contact": authority.contact, "termsOfServiceAgreed": authority.agrees });
+        if let Some(eab) = &authority.eab {
+            account["externalAccountBinding"] = self.key.bind(eab, &self.directory.new_account);
+        }
+        self.register(&account, outside)
+    }
+
+    /// Checks that nothing is missing of what the authority's directory asks for.
+    ///
+    /// # Errors
+    /// The operator has not agreed to the terms, or has named no external account.
+    pub(crate) fn may_open_account(&self, authority: &Authority) -> Result<(), Failure> {
         if let (Some(terms), false) = (&self.directory.terms, authority.agrees) {
             let what = format!("the authority's terms have not been agreed to: {terms}");
             return Err(Failure::new(Kind::Refused(Problem::UserActionRequired), what)
-                .with_hint("read them, and start with --acme-agree-tos"));
+                .with_hint("read them, then: agree_tos = true in [acme], or --acme-agree-tos"));
         }
-        let mut account = json!({ "contact": authority.contact, "termsOfServiceAgreed": authority.agrees });
-        match (&authority.eab, self.directory.wants_eab) {
-            (Some(eab), _) => {
-                account["externalAccountBinding"] = self.key.bind(eab, &self.directory.new_account);
-            }
-            (None, true) => {
-                let what = "the authority wants its accounts bound to one of its customers'";
-                return Err(Failure::new(Kind::Refused(Problem::ExternalAccountRequired), what)
-                    .with_hint("set the key identifier and the key that it gives out (EAB)"));
-            }
-            (None, false) => {}
+        if authority.eab.is_none() && self.directory.wants_eab {
+            let what = "the authority wants its accounts bound to one of its customers'";
+            return Err(Failure::new(Kind::Refused(Problem::ExternalAccountRequired), what)
+                .with_hint("set the key identifier and the key that it gives out (EAB)"));
         }
-        self.register(&account, outside)
+        Ok(())
     }
 
     /// Finds the account of the key, without opening one; returns its URL.

@@ -56,6 +56,8 @@ impl Manager<'_> {
             store.save_account(&account).map_err(storage)?;
         }
         if account.url.is_none() {
+            // What the authority is not asked for is not counted as asked.
+            client.may_open_account(authority)?;
             let at = schedule::account_earliest(now, &account.attempts);
             if at > now {
                 let what = "an account was asked for several times, and the authority limits that";

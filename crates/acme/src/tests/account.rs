@@ -56,7 +56,10 @@ fn what_is_refused_before_anything_is_sent() {
     let authority = Authority { agrees: false, ..authority() };
     let failure = client.open_account(&authority, &mut world).unwrap_err();
     assert_eq!(failure.what, "the authority's terms have not been agreed to: https://ca/terms");
-    assert_eq!(failure.hint.as_deref(), Some("read them, and start with --acme-agree-tos"));
+    assert_eq!(
+        failure.hint.as_deref(),
+        Some("read them, then: agree_tos = true in [acme], or --acme-agree-tos")
+    );
 }
 
 #[test]

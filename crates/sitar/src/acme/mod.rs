@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use self::outside::World;
 use crate::channel::{Limits, Line, Question};
@@ -33,6 +34,9 @@ pub(crate) use self::job::Job;
 pub(crate) const NAME: &str = "sitar-acme";
 /// The variable that tells a program what it is: the number of its supervisor's process.
 pub(crate) const ACME_OF: &str = "SITAR_ACME_OF";
+
+/// The time that the operator's program that changes the DNS may take.
+pub(crate) const DNS_COMMAND_TIME: Duration = Duration::from_secs(240);
 
 /// Ports that it may connect to besides those of directories: of HTTPS, and of resolvers.
 const PORTS: [u16; 2] = [443, 53];

@@ -11,17 +11,20 @@ use sitar_acme::{
     Authority, Command, DnsChange, Https, Level, Outside, Pending, Plan, Progress, Store, Transport,
 };
 
+use super::DNS_COMMAND_TIME;
 use super::told::Told;
 use crate::channel::{Limits, Line};
 use crate::error::Error;
 use crate::events;
+use crate::settings::duration;
 
 /// What authorities see as the client.
 const AGENT: &str = concat!("sitar/", env!("CARGO_PKG_VERSION"));
 /// The time for every shard to answer a challenge.
 const ANSWERING: Duration = Duration::from_secs(60);
-/// The time for the operator's command, and a little more.
-const CHANGING: Duration = Duration::from_secs(330);
+/// The time for the operator's command, for the longest `dns_wait` behind it, and a little more.
+const CHANGING: Duration =
+    DNS_COMMAND_TIME.saturating_add(duration::MAX).saturating_add(Duration::from_secs(90));
 /// The time for what needs no work.
 const TELLING: Duration = Duration::from_secs(30);
 /// The commands that wait for their turn.
@@ -154,5 +157,18 @@ impl Commands {
         }
         // What is known is on disk, and the next process goes on from there.
         std::process::exit(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_waited_for_as_long_as_the_configuration_allows() {
+        let command = Duration::from_secs(240);
+        let wait = duration::parse_wait("3600s").unwrap();
+        assert!(CHANGING > command + wait);
+        assert_eq!(DNS_COMMAND_TIME, command);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The longest time that is accepted: an hour, which is for ever to an operator who watches a busy
 /// core.
-const MAX: Duration = Duration::from_secs(3600);
+pub(crate) const MAX: Duration = Duration::from_secs(3600);
 
 /// Reads a duration of at most an hour; zero may go without a unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {

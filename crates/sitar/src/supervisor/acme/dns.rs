@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sitar_acme::DnsChange;
 
+use crate::acme::DNS_COMMAND_TIME;
 use crate::handover::said;
 use crate::serve::orphans;
 
@@ -100,7 +101,7 @@ fn told(words: &Receiver<Vec<u8>>) -> String {
 
 /// Waits for the end of a process. One that takes too long is killed, and all that it has started.
 fn wait(mut child: Child, is_over: &dyn Fn() -> bool) -> Result<std::process::ExitStatus, String> {
-    let until = Instant::now() + RUNNING;
+    let until = Instant::now() + DNS_COMMAND_TIME;
     loop {
         match child.try_wait() {
             Ok(Some(_)) => return orphans::wait(child).map_err(|error| error.to_string()),
@@ -111,7 +112,8 @@ fn wait(mut child: Child, is_over: &dyn Fn() -> bool) -> Result<std::process::Ex
                     let _ = kill_process_group(group, Signal::KILL);
                 }
                 let _ = orphans::wait(child);
-                let why = format!("it was ended, since it took more than {} seconds", RUNNING.as_secs());
+                let why =
+                    format!("it was ended, since it took more than {} seconds", DNS_COMMAND_TIME.as_secs());
                 return Err(if is_over() { "the server stops".to_owned() } else { why });
             }
             Err(error) => return Err(error.to_string()),

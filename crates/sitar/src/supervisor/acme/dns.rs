@@ -18,8 +18,6 @@ use crate::acme::DNS_COMMAND_TIME;
 use crate::handover::said;
 use crate::serve::orphans;
 
-/// The time that the program may take.
-const RUNNING: Duration = Duration::from_secs(240);
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(50);
 /// Bytes of what it says that are kept.
@@ -67,9 +65,11 @@ impl Program {
         for pipe in pipes.into_iter().flatten() {
             let sender = sender.clone();
             let read = move || {
-                let mut text = Vec::new();
-                let _ = (&mut *Box::new(pipe)).take(SAID_MAX).read_to_end(&mut text);
+                let (mut pipe, mut text) = (pipe, Vec::new());
+                let _ = (&mut pipe).take(SAID_MAX).read_to_end(&mut text);
                 let _ = sender.send(text);
+                // A pipe that is closed earlier ends the program by SIGPIPE.
+                let _ = std::io::copy(&mut pipe, &mut std::io::sink());
             };
             let _ = thread::Builder::new().name("sitar-dns".into()).spawn(read);
         }
@@ -151,6 +151,15 @@ mod tests {
         let program = Program { command: vec!["/no/such".into()], wait: Duration::ZERO };
         let failed = program.run(DnsChange::Remove, "n", "v", &|| false).unwrap_err();
         assert_eq!(failed, "dns_command /no/such remove n: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn one_that_says_much_is_not_ended_for_that() {
+        let script = "i=0; while [ $i -lt 5000 ]; do echo $i 0123456789; echo $i >&2; i=$((i+1)); done";
+        assert_eq!(run(script), Ok(()));
+        // What it said first is in the sentence.
+        let failed = run(&format!("{script}; exit 3")).unwrap_err();
+        assert!(failed.contains("exit status: 3; it said: 0 "), "{failed}");
     }
 
     #[test]

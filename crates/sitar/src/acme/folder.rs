@@ -11,7 +11,8 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Dir, DirEntry, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
@@ -24,6 +25,8 @@ const NAME: &str = "acme";
 const CERTIFICATES: &str = "certificates";
 /// Bytes of a key and its chain, at most.
 const BYTES_MAX: u64 = 256 * 1024;
+/// Entries of the folder of certificates that are looked at.
+const NAMES_MAX: usize = 10_000;
 
 /// The folder, open.
 #[derive(Debug)]
@@ -68,11 +71,25 @@ impl Folder {
         self.path.join(CERTIFICATES).join(format!("{name}.pem"))
     }
 
+    /// Returns the names of all certificates.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = self.certificates().and_then(|folder| Dir::read_from(folder).ok());
+        let name = |entry: Result<DirEntry, Errno>| {
+            let entry = entry.ok()?;
+            Some(entry.file_name().to_str().ok()?.strip_suffix(".pem")?.to_owned())
+        };
+        entries.into_iter().flatten().take(NAMES_MAX).filter_map(name).collect()
+    }
+
+    fn certificates(&self) -> Option<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.descriptor, CERTIFICATES, flags, Mode::empty()).ok()
+    }
+
     /// Reads a certificate. `None`: there is none, or none that could be read: the process looks at
     /// it and says so.
     pub(crate) fn certificate(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(&self.descriptor, CERTIFICATES, flags, Mode::empty()).ok()?;
+        let folder = self.certificates()?;
         let (file, _) = identity::open_file(&folder, format!("{name}.pem")).ok()?;
         identity::read(&file, BYTES_MAX).ok().map(Zeroizing::new)
     }

@@ -110,6 +110,8 @@ struct Reader<'p> {
     /// What is wanted of authorities, and the names of what each site wants.
     wishes: Option<Arc<Wishes>>,
     ordered: Vec<(usize, String)>,
+    /// All certificates in the folder, where they were looked through.
+    others: Option<Vec<Loaded>>,
     /// The certificates of the default site come first: clients that name no host get them.
     first: Vec<usize>,
     notes: Vec<String>,
@@ -130,6 +132,7 @@ impl<'p> Reader<'p> {
             made: None,
             wishes: None,
             ordered: Vec::new(),
+            others: None,
             first: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -232,8 +235,8 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// Returns the places of certificates that are ordered. Where there is none yet, it is the one
-    /// of this machine.
+    /// Returns the places of certificates that are ordered. Where there is none yet, it is another
+    /// one that is good for the same names, or the one of this machine.
     fn ordered(&mut self, site: &SiteConfig) -> Vec<usize> {
         let Some(wishes) = self.wishes.clone() else { return Vec::new() };
         let own = self.ordered.iter().filter(|(number, _)| *number == self.number);
@@ -246,11 +249,24 @@ impl<'p> Reader<'p> {
                     let (source, files) = (None, None);
                     Some(Certificate { source, files, ordered, is_local: false, identity, report, pem })
                 }
-                None => self.made(site).map(|made| Certificate { ordered, ..made }),
+                None => {
+                    let other = self.stand_in(&wishes, &name).or_else(|| self.made(site));
+                    other.map(|other| Certificate { ordered, ..other })
+                }
             };
             places.extend(certificate.map(|certificate| self.push(certificate)));
         }
         places
+    }
+
+    /// Returns a certificate in the folder that is good for all names of one that is not there yet:
+    /// its name is new where its first host is, or the type of its key.
+    fn stand_in(&mut self, wishes: &Wishes, name: &str) -> Option<Certificate> {
+        let others = self.others.get_or_insert_with(|| wishes.certificates());
+        let Loaded { pem, identity, report, .. } = wishes.stand_in(name, others, SystemTime::now())?;
+        let (pem, identity, report) = (pem.clone(), identity.clone(), report.clone());
+        let (source, files, ordered) = (None, None, None);
+        Some(Certificate { source, files, ordered, is_local: false, identity, report, pem })
     }
 
     fn local(&mut self, site: &SiteConfig) -> Option<usize> {
@@ -358,5 +374,63 @@ impl Certificates {
     /// Returns the place of the certificate from that source.
     pub(super) fn place(&self, source: SourceId) -> Option<usize> {
         self.list.iter().position(|one| one.source == Some(source))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Returns a certificate for these names, as if it came from a folder.
+    pub(in crate::supervisor) fn made(names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names.clone()).unwrap();
+        let (chain, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
+        let identity = Identity::from_pem(&chain, &key).unwrap();
+        let fingerprint = identity::fingerprint(identity.certificate());
+        let path = format!("/certificates/{}.pem", names[0]).into();
+        let report = Report { path, names, fingerprint };
+        let pem = Pem { chain, key: key.into() };
+        Certificate { source: None, files: None, ordered: None, is_local: false, identity, report, pem }
+    }
+
+    #[test]
+    fn another_first_host_leaves_a_certificate_in_service() {
+        let place = tempfile::TempDir::new().unwrap();
+        let folder = place.path().join("state/acme/certificates");
+        fs::create_dir_all(&folder).unwrap();
+        for folder in [&folder, folder.parent().unwrap(), &place.path().join("state")] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let all = made(&["a.example.com", "b.example.com", "c.example.com"]);
+        let mut pem = all.pem.key.to_vec();
+        pem.extend(&all.pem.chain);
+        fs::write(folder.join("a.example.com.pem"), pem).unwrap();
+        fs::set_permissions(folder.join("a.example.com.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+        for (hosts, keys, name) in [
+            ("'a.example.com', 'b.example.com'", "p256", "a.example.com"),
+            ("'b.example.com', 'a.example.com'", "p256", "b.example.com"),
+            ("'c.example.com'", "p256", "c.example.com"),
+            ("'a.example.com', 'b.example.com'", "rsa", "a.example.com_rsa"),
+        ] {
+            let text = format!(
+                "[acme]\nagree_tos = true\nstate = 'state'\nkeys = ['{keys}']\n\
+                 [[listen]]\naddress = '127.0.0.1:0'\n\
+                 [[site]]\nroot = 'site'\nhosts = [{hosts}]\ncertificate = 'acme'\n"
+            );
+            let file = place.path().join("sitar.toml");
+            fs::write(&file, text).unwrap();
+            let config = config::read(&file, &[]).unwrap();
+            let read = read(&config, &Purpose::Start);
+            assert!(read.found.is_empty(), "{:?}", read.found);
+            let served = &read.certificates.list[..];
+            let [one] = served else { panic!("{} certificates", served.len()) };
+            assert_eq!(one.ordered.as_deref(), Some(name));
+            assert!(!one.is_local, "{hosts}: the local one");
+            assert_eq!(one.report.fingerprint, all.report.fingerprint);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sitar_acme::{Authority, Eab, Identifier, Pending, Plan, Wanted};
 use sitar_server::Pem;
@@ -136,21 +137,52 @@ impl Wishes {
     /// at least for one of the names. `None`: there is none that can be served.
     pub(in crate::supervisor) fn certificate(&self, name: &str) -> Option<Loaded> {
         let identifiers = self.identifiers_of(name)?;
+        let loaded = self.load(name)?;
+        identifiers.iter().any(|one| is_for(&loaded.identity, one)).then_some(loaded)
+    }
+
+    /// Reads all certificates of the folder, wanted or not.
+    pub(in crate::supervisor) fn certificates(&self) -> Vec<Loaded> {
+        self.folder.names().iter().filter_map(|name| self.load(name)).collect()
+    }
+
+    /// Returns the one of these that is valid now, is good for everything that is wanted by that
+    /// name, and lasts longest.
+    pub(in crate::supervisor) fn stand_in<'l>(
+        &self,
+        name: &str,
+        all: &'l [Loaded],
+        now: SystemTime,
+    ) -> Option<&'l Loaded> {
+        let identifiers = self.identifiers_of(name)?;
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let end = |one: &Loaded| {
+            let (start, end) = one.identity.validity()?;
+            let is_good = start <= now && now <= end;
+            (is_good && identifiers.iter().all(|wanted| is_for(&one.identity, wanted))).then_some(end)
+        };
+        let good = all.iter().filter_map(|one| Some((end(one)?, one)));
+        good.max_by_key(|(end, _)| *end).map(|(_, one)| one)
+    }
+
+    /// Reads a certificate from the folder.
+    fn load(&self, name: &str) -> Option<Loaded> {
         let pem = self.folder.certificate(name)?;
         let identity = Identity::from_pem(&pem, &pem).ok()?;
-        let covers = |one: &Identifier| match one {
-            Identifier::Dns(dns) => identity.names().contains(dns),
-            Identifier::Ip(address) => identity.addresses().contains(address),
-        };
-        if !identifiers.iter().any(covers) {
-            return None;
-        }
         let mut names = identity.names().to_vec();
         names.extend(identity.addresses().iter().map(ToString::to_string));
         let path = self.folder.certificate_path(name);
         let report = Report { path, names, fingerprint: fingerprint(identity.certificate()) };
         let pem = Pem { chain: pem.to_vec(), key: Zeroizing::new(pem.to_vec()) };
         Some(Loaded { pem, identity, report, warnings: Vec::new() })
+    }
+}
+
+/// Whether a certificate names it.
+fn is_for(identity: &Identity, identifier: &Identifier) -> bool {
+    match identifier {
+        Identifier::Dns(dns) => identity.names().contains(dns),
+        Identifier::Ip(address) => identity.addresses().contains(address),
     }
 }
 
@@ -292,6 +324,36 @@ mod tests {
         assert_eq!(wishes.check(&many[1..]), Ok(()));
         let why = "at most 1000 challenges can be pending at a time";
         assert_eq!(wishes.check(&many), Err(why.to_owned()));
+    }
+
+    #[test]
+    fn a_stand_in_is_valid_and_good_for_all_names() {
+        let (_place, wishes) = wishes(&["b.example", "a.example"]);
+        let place = wishes.folder.certificate_path("x");
+        std::fs::create_dir(place.parent().unwrap()).unwrap();
+        let write = |file: &str, names: &[&str], years: (i32, i32)| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut params = rcgen::CertificateParams::new(names).unwrap();
+            params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+            params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let pem = key.serialize_pem() + &params.self_signed(&key).unwrap().pem();
+            std::fs::write(wishes.folder.certificate_path(file), pem).unwrap();
+        };
+        // 2030-01-01.
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(1_893_456_000);
+        let found = |wishes: &Wishes| {
+            let all = wishes.certificates();
+            wishes.stand_in("b.example", &all, now).map(|one| one.report.path.clone())
+        };
+        write("a.example", &["a.example"], (2029, 2031));
+        write("past", &["a.example", "b.example"], (2028, 2029));
+        write("future", &["a.example", "b.example"], (2031, 2032));
+        std::fs::write(wishes.folder.certificate_path("damaged"), "key").unwrap();
+        assert_eq!(found(&wishes), None);
+        write("short", &["a.example", "b.example"], (2029, 2031));
+        write("long", &["c.example", "a.example", "b.example"], (2029, 2032));
+        assert_eq!(found(&wishes), Some(wishes.folder.certificate_path("long")));
     }
 
     #[test]

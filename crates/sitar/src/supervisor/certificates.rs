@@ -371,6 +371,24 @@ impl Certificates {
         keys.config(config).map(drop)
     }
 
+    /// Takes ordered ones that have come into service since these were read: those that are served
+    /// `now` in the place of those `before`.
+    pub(super) fn take_newer(&mut self, before: &Certificates, now: &Certificates) {
+        let chain_of = |name: &str| {
+            let mut before = before.list.iter().filter(|one| one.ordered.as_deref() == Some(name));
+            before.next().map(|one| &one.pem.chain)
+        };
+        for one in &mut self.list {
+            let Some(name) = one.ordered.as_deref() else { continue };
+            let Some(served) = now.list.iter().find(|one| one.ordered.as_deref() == Some(name)) else {
+                continue;
+            };
+            if !served.is_local && chain_of(name) != Some(&served.pem.chain) {
+                *one = served.clone();
+            }
+        }
+    }
+
     /// Returns the place of the certificate from that source.
     pub(super) fn place(&self, source: SourceId) -> Option<usize> {
         self.list.iter().position(|one| one.source == Some(source))
@@ -395,6 +413,36 @@ pub(super) mod tests {
         let report = Report { path, names, fingerprint };
         let pem = Pem { chain, key: key.into() };
         Certificate { source: None, files: None, ordered: None, is_local: false, identity, report, pem }
+    }
+
+    fn of(all: &[(&str, &Certificate)]) -> Certificates {
+        let named = |(name, one): &(&str, &Certificate)| Certificate {
+            ordered: Some((*name).to_owned()),
+            ..(*one).clone()
+        };
+        Certificates { list: all.iter().map(named).collect(), ..Certificates::default() }
+    }
+
+    #[test]
+    fn what_has_come_into_service_meanwhile_stays() {
+        let local = Certificate { is_local: true, ..made(&["localhost"]) };
+        let [old, new, other] = ["a.example", "a.example", "b.example"].map(|name| made(&[name]));
+        let chain = |certificates: &Certificates, place: usize| certificates.list[place].pem.chain.clone();
+        // The first certificate, and a renewed one.
+        for before in [&local, &old] {
+            let mut read = of(&[("b.example", &other), ("a.example", before)]);
+            read.take_newer(&of(&[("a.example", before)]), &of(&[("a.example", &new)]));
+            assert_eq!(chain(&read, 1), new.pem.chain);
+            assert!(!read.list[1].is_local && read.list[1].ordered.as_deref() == Some("a.example"));
+            assert_eq!(chain(&read, 0), other.pem.chain);
+        }
+        // What was read is newer than what is served.
+        let mut read = of(&[("a.example", &new)]);
+        read.take_newer(&of(&[("a.example", &old)]), &of(&[("a.example", &old)]));
+        assert_eq!(chain(&read, 0), new.pem.chain);
+        let mut read = of(&[("a.example", &new)]);
+        read.take_newer(&of(&[("a.example", &local)]), &of(&[("a.example", &local)]));
+        assert_eq!(chain(&read, 0), new.pem.chain);
     }
 
     #[test]

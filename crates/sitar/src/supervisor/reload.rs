@@ -149,8 +149,10 @@ impl Supervisor {
         read.found.extend(log::open::problems(&config, &files.logs).into_iter().map(Found::of_all));
         // Only what cannot take long: renewals and upgrades wait for it.
         let _one_at_a_time = lock(&self.changing);
-        // Another worker may have come meanwhile.
+        // Another worker may have come meanwhile, and another certificate.
+        let first = before;
         let before = self.live().clone();
+        read.certificates.take_newer(&first.certificates, &before.certificates);
         let mut next = Live {
             config,
             texts,

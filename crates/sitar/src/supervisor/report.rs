@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::bound::{self, Bound};
-use super::certificates::Certificates;
+use super::certificates::{Certificate, Certificates};
 use super::status::site_name;
 use crate::config::{Config, SiteContent};
 use crate::error::printable;
@@ -82,10 +82,7 @@ pub(super) fn text(facts: &Facts<'_>) -> String {
     }
     let list = &facts.certificates.list;
     for (at, one) in list.iter().enumerate().take(SHOWN) {
-        let value = match one.files {
-            Some(_) => format!("{} ({})", printable(&one.report.path), names_text(&one.report.names)),
-            None => "made on this machine, for localhost only".to_owned(),
-        };
+        let value = certificate(one);
         line(if at == 0 { "certs" } else { "" }, &value);
         line("", &format!("SHA-256 {}", one.report.fingerprint));
     }
@@ -105,4 +102,33 @@ pub(super) fn text(facts: &Facts<'_>) -> String {
         line("warning", &format!("and {more} more"));
     }
     text
+}
+
+/// Returns where a certificate comes from, and its names.
+fn certificate(one: &Certificate) -> String {
+    match &one.ordered {
+        _ if !one.is_local => format!("{} ({})", printable(&one.report.path), names_text(&one.report.names)),
+        Some(name) => {
+            let name = Printable(name);
+            format!("made on this machine, until an authority has given the one of {name}")
+        }
+        None => "made on this machine, for localhost only".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::certificates::tests::made;
+    use super::*;
+
+    #[test]
+    fn certificates_and_where_they_come_from() {
+        let ordered = Some("a.example".to_owned());
+        let text = certificate(&Certificate { ordered: ordered.clone(), ..made(&["a.example"]) });
+        assert_eq!(text, "/certificates/a.example.pem (a.example)");
+        let local = Certificate { is_local: true, ..made(&["localhost"]) };
+        let text = certificate(&Certificate { ordered, ..local.clone() });
+        assert_eq!(text, "made on this machine, until an authority has given the one of a.example");
+        assert_eq!(certificate(&local), "made on this machine, for localhost only");
+    }
 }

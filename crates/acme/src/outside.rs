@@ -121,7 +121,8 @@ pub struct Progress {
     pub authority: Option<String>,
     /// When the next order, or the next attempt, is due.
     pub next: Option<SystemTime>,
-    /// Why the last order has failed; `None`: it has not. In words, with the likely cause.
+    /// Why the last order, or a command, has failed; `None`: it has not. In words, with the likely
+    /// cause.
     pub failed: Option<String>,
     /// The command or the step that helps.
     pub hint: Option<String>,

@@ -134,13 +134,13 @@ impl Manager<'_> {
         let Some(held) = self.held.get(place) else { return };
         let name = held.name.clone();
         let (Some(known), Some(directory)) = (&held.known, &held.record.authority) else {
-            return self.say(Level::Warning, &format!("no certificate of {name} is there to be revoked"));
+            return self.not_revoked(place, format!("no certificate of {name} is there to be revoked"));
         };
         let (der, directory) = (known.der.clone(), directory.clone());
         let authority = self.plan.authorities.iter().find(|authority| authority.directory == directory);
         let Some(authority) = authority.cloned() else {
             let text = format!("the certificate of {name} is from {directory}, which is not in use any more");
-            return self.say(Level::Warning, &text);
+            return self.not_revoked(place, text);
         };
         let revoked = self.connected(&authority, true).and_then(|mut client| {
             let (mut outside, _) = self.patient();
@@ -148,7 +148,7 @@ impl Manager<'_> {
         });
         if let Err(failure) = revoked {
             let text = format!("the certificate of {name} is not revoked: {}", failure.what);
-            return self.say(Level::Warning, &text);
+            return self.not_revoked(place, text);
         }
         self.say(Level::Note, &format!("the certificate of {name} is revoked"));
         let Some(held) = self.held.get_mut(place) else { return };
@@ -158,6 +158,22 @@ impl Manager<'_> {
         let saved = self.store.save_record(&name, &held.record);
         if let Err(error) = saved {
             self.say(Level::Warning, &error.to_string());
+        }
+        self.tell(place);
+    }
+
+    /// Says why a certificate is not revoked, also to those who ask for its state. Why there is none
+    /// is not lost by that.
+    fn not_revoked(&mut self, place: usize, text: String) {
+        self.say(Level::Warning, &text);
+        let Some(held) = self.held.get_mut(place) else { return };
+        if held.known.is_some() || held.record.failed.is_none() {
+            held.record.hint =
+                held.known.as_ref().map(|_| format!("then again: sitar cert revoke {}", held.name));
+            held.record.failed = Some(text);
+            if let Err(error) = self.store.save_record(&held.name, &held.record) {
+                self.say(Level::Warning, &error.to_string());
+            }
         }
         self.tell(place);
     }

@@ -151,8 +151,9 @@ impl Held {
             name: self.name.clone(),
             stage: match (self.is_ordering, &record.failed) {
                 (true, _) => Stage::Ordering,
-                (false, Some(_)) => Stage::Failing,
-                (false, None) => Stage::Resting,
+                (false, Some(_)) if record.failures > 0 || !self.is_loaded => Stage::Failing,
+                // A command may have failed.
+                (false, _) => Stage::Resting,
             },
             serial: self.known.as_ref().map(|known| known.serial.clone()),
             validity: self.known.as_ref().map(|known| (known.validity.start, known.validity.end)),

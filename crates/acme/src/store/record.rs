@@ -47,7 +47,7 @@ pub(crate) struct Record {
     pub(crate) tried: Option<u64>,
     /// Until when an authority forbids orders: its directory and the time.
     pub(crate) bans: Vec<(String, u64)>,
-    /// Why the last order has failed, and what helps.
+    /// Why the last order, or a command, has failed.
     pub(crate) failed: Option<String>,
     /// The step that helps.
     pub(crate) hint: Option<String>,

@@ -167,7 +167,7 @@ impl Outside for Place {
         }
         let until = until.unwrap().duration_since(at(NOW)).unwrap().as_secs();
         let mut state = self.0.borrow_mut();
-        if let Some((when, _)) = state.commands.front().filter(|(when, _)| *when <= until) {
+        if let Some((when, _)) = state.commands.front().filter(|(when, _)| *when <= until.min(state.end)) {
             state.clock = state.clock.max(*when);
             return state.commands.pop_front().map(|(_, command)| command);
         }
@@ -311,4 +311,37 @@ fn an_account_that_is_bound_is_asked_for_when_the_key_is_there() {
     after.authorities[0].eab = Some(Eab { kid: "kid".to_owned(), key: b"key".to_vec().into() });
     place.run(folder.path(), &after, 1);
     assert_eq!(place.issued().len(), 1);
+}
+
+#[test]
+fn why_a_certificate_is_not_revoked_is_told() {
+    let (place, folder) = (Place::default(), folder());
+    let revoke = || Command::Revoke { name: "a.example".to_owned(), reason: 1 };
+    place.instead("POST https://ca/revoke", vec![problem(403, "unauthorized", "not yours")]);
+    place.0.borrow_mut().commands.push_back((HOUR, revoke()));
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 2 * HOUR);
+    let what = "the certificate of a.example is not revoked: the authority says that this account may not do \
+                this (the authority: not yours)";
+    let progress = place.progress("a.example");
+    assert_eq!(progress.failed.as_deref(), Some(what));
+    assert_eq!(progress.hint.as_deref(), Some("then again: sitar cert revoke a.example"));
+    assert_eq!((progress.failures, progress.stage), (0, Stage::Resting));
+    // It is known after a restart, and over with the next certificate.
+    place.0.borrow_mut().commands.push_back((3 * HOUR, revoke()));
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), HOUR / 2);
+    assert_eq!(place.failed("a.example"), what);
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), HOUR);
+    assert_eq!(place.progress("a.example").failed, None);
+    assert_eq!(place.asked("POST https://ca/finalize"), [0, 3 * HOUR]);
+
+    // Where there is none, why there is none is what counts.
+    let (place, folder) = (Place::default(), self::folder());
+    place.instead("POST https://ca/order", (0..9).map(|_| problem(403, "caa", "no")).collect());
+    place.0.borrow_mut().commands.push_back((60, revoke()));
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 120);
+    assert_eq!(
+        place.failed("a.example"),
+        "a CAA record of a name forbids this authority (the authority: no)"
+    );
+    assert!(place.0.borrow().said.contains(&"no certificate of a.example is there to be revoked".to_owned()));
 }

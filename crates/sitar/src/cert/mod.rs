@@ -36,16 +36,18 @@ pub fn run(action: &CertAction) -> Result<ExitCode, Error> {
             output::print(&text::show(&chosen))?;
         }
         CertAction::Renew { name, server } => {
-            each(server, name, |name| Request::Renew { name }, "is ordered now")?;
+            each(server, name, |name| Request::Renew { name }, "is ordered as soon as limits allow")?;
         }
         CertAction::Revoke { name, reason, server } => {
             let reason = reason.code();
             let request = |name| Request::Revoke { name, reason };
-            each(server, name, request, "is revoked, and another one is ordered in its place")?;
+            each(server, name, request, "is to be revoked, and another one to be ordered in its place")?;
         }
         CertAction::RollOver { server } => {
             tell(server, &Request::RollOver)?;
-            output::print("the keys of the accounts are replaced; see what comes of it: sitar cert list\n")?;
+            output::print(
+                "the keys of the accounts are to be replaced; the server's log says whether they are\n",
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)

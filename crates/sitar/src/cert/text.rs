@@ -61,7 +61,10 @@ fn block(one: &Ordered) -> String {
         line("next", &time(seconds(*next)));
     }
     if let Some(failed) = failed {
-        line("failed", &format!("{failures} in a row, the last: {failed}"));
+        match failures {
+            0 => line("failed", failed),
+            _ => line("failed", &format!("{failures} in a row, the last: {failed}")),
+        }
     }
     if let Some(hint) = hint {
         line("hint", hint);
@@ -131,6 +134,15 @@ mod tests {
                next       2026-01-01 00:10:00 UTC\n  \
                failed     2 in a row, the last: the DNS has no such record\n  \
                hint       look: dig _acme-challenge.b.example TXT\n"
+        );
+        let mut third = ordered("c.example", &["c.example"]);
+        third.progress.failed = Some("the certificate of c.example is not revoked: it says no".to_owned());
+        assert_eq!(
+            show(&[&third]),
+            "c.example\n  \
+               names      c.example\n  \
+               state      served\n  \
+               failed     the certificate of c.example is not revoked: it says no\n"
         );
         assert_eq!(list(&[]), "this server orders no certificates\n");
     }

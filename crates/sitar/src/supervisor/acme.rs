@@ -465,9 +465,11 @@ fn nothing_known(name: String) -> Progress {
 /// Returns a sentence for each certificate that is wanted and not there, or could not be renewed.
 pub(super) fn warnings(all: &[Ordered]) -> Vec<String> {
     let one = |one: &Ordered| {
-        let Progress { name, stage, failed, hint, next, .. } = &one.progress;
+        let Progress { name, stage, failed, hint, next, failures, .. } = &one.progress;
         let state = match (one.is_served, stage, failed) {
             (true, _, None) => return None,
+            // A command.
+            (true, _, Some(why)) if *failures == 0 => why.clone(),
             (true, _, Some(why)) => format!("the certificate for {name} could not be renewed: {why}"),
             (false, Stage::Ordering, None) => {
                 format!(

@@ -205,7 +205,7 @@ impl Manager<'_> {
             let directory = authority.directory.as_str();
             let ban = held.record.bans.iter().filter(|ban| ban.0 == directory);
             let ban = ban.map(|ban| ban.1).max().unwrap_or(0);
-            let rest = self.resting.get(directory).map_or(0, |rest| rest.1);
+            let (missed, rest) = self.resting.get(directory).copied().unwrap_or_default();
             let is_finished =
                 held.order.as_ref().is_some_and(|order| order.is_finalized && order.authority == directory);
             let limit = if is_finished {
@@ -216,10 +216,13 @@ impl Manager<'_> {
                 let ask = Ask { authority: directory, set: held.set(), is_urgent, lifetime };
                 self.limits.earliest(at, ask).max(self.domain_limit(held, at))
             };
-            Some((at.max(ban).max(rest).max(limit), place))
+            let at = at.max(ban).max(limit);
+            // One that was not reached once or twice is waited for.
+            let compared = if missed < schedule::TRIES { at } else { at.max(rest) };
+            Some((compared, at.max(rest), place))
         });
         // The first of those that can be asked soonest.
-        all.min_by_key(|(at, _)| *at)
+        all.min_by_key(|(compared, ..)| *compared).map(|(_, at, place)| (at, place))
     }
 
     /// Returns when a certificate is to be ordered, if nothing forbids it.

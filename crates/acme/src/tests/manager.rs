@@ -345,3 +345,18 @@ fn why_a_certificate_is_not_revoked_is_told() {
     );
     assert!(place.0.borrow().said.contains(&"no certificate of a.example is there to be revoked".to_owned()));
 }
+
+#[test]
+fn an_authority_that_is_missed_once_is_waited_for() {
+    let names = ["a.example", "b.example", "c.example", "d.example"];
+    let plan = plan(&names, &["https://ca/dir", "https://cb/dir"]);
+    let away = || Reply::Fails(Failure::new(Kind::Unreachable, "away"));
+    for (missed, of_first, of_second) in [(1, 4, 0), (2, 4, 0), (9, 0, 4)] {
+        let (place, folder) = (Place::default(), folder());
+        place.instead("GET https://ca/dir", (0..missed).map(|_| away()).collect());
+        place.run(folder.path(), &plan, HOUR);
+        let counts =
+            ["POST https://ca/finalize", "POST https://cb/finalize"].map(|what| place.asked(what).len());
+        assert_eq!(counts, [of_first, of_second], "{missed}");
+    }
+}

@@ -212,9 +212,12 @@ impl Manager<'_> {
                 // It is counted already.
                 at
             } else {
+                // An authority of one's own has no such limit.
+                let is_own = authority.roots.is_some();
+                let domain = if is_own { at } else { self.domain_limit(held, at) };
                 let lifetime = held.known.as_ref().map(|known| known.validity.lifetime());
                 let ask = Ask { authority: directory, set: held.set(), is_urgent, lifetime };
-                self.limits.earliest(at, ask).max(self.domain_limit(held, at))
+                self.limits.earliest(at, ask).max(domain)
             };
             let at = at.max(ban).max(limit);
             // One that was not reached once or twice is waited for.

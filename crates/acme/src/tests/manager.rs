@@ -360,3 +360,17 @@ fn an_authority_that_is_missed_once_is_waited_for() {
         assert_eq!(counts, [of_first, of_second], "{missed}");
     }
 }
+
+#[test]
+fn the_limit_of_a_domain_binds_no_authority_of_ones_own() {
+    let names: Vec<String> = (0..43).map(|number| format!("s{number}.corp.internal")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut plan = plan(&names, &["https://ca/dir"]);
+    let (place, folder) = (Place::default(), folder());
+    place.run(folder.path(), &plan, HOUR);
+    assert_eq!(place.issued().len(), 40);
+    plan.authorities[0].roots = Some(b"the root".to_vec());
+    let (place, folder) = (Place::default(), self::folder());
+    place.run(folder.path(), &plan, HOUR);
+    assert_eq!(place.issued().len(), 43);
+}

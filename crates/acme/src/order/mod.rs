@@ -119,17 +119,37 @@ fn go_on(
         Some(begun) => Order::resume(client, begun, attempt.wanted, outside)?,
         None => None,
     };
+    let is_resumed = resumed.is_some();
     let mut order = match resumed {
         Some(order) => order,
         None => Order::begin(client, attempt, notes, outside)?,
     };
     let done = order.complete(client, attempt, notes, outside);
-    if matches!(&done, Err(failure) if failure.kind == Kind::Wrong) {
-        // The order will give the same certificate again, so the next attempt begins another one.
+    let is_useless = |kind: Kind| match kind {
+        // It will give the same certificate again.
+        Kind::Wrong => true,
+        // It was asked for twice at least, and is not kept any more.
+        Kind::Refused(problem) => is_resumed && order.status == Status::Valid && is_for_good(problem),
+        _ => false,
+    };
+    if done.as_ref().is_err_and(|failure| is_useless(failure.kind)) {
+        // The next attempt begins another one.
         order.notes.finalized = false;
         order.save(notes)?;
     }
     done
+}
+
+/// Whether the same request will be refused again, whatever happens elsewhere.
+fn is_for_good(problem: Problem) -> bool {
+    !matches!(
+        problem,
+        Problem::RateLimited
+            | Problem::ServerInternal
+            | Problem::BadNonce
+            | Problem::AccountDoesNotExist
+            | Problem::UserActionRequired
+    )
 }
 
 /// The state of an order (RFC 8555 §7.1.6).
@@ -249,10 +269,13 @@ impl Order {
             Err(failure) => return Err(failure),
         };
         let Ok(order) = Order::read(begun.clone(), answer) else { return Ok(None) };
+        let is_expired = order.expires.is_some_and(|expires| expires <= outside.now());
+        // Otherwise with another key than the one that was written down.
+        let is_of_key = order.notes.finalized;
         let is_over = match order.status {
-            Status::Pending | Status::Ready => order.expires.is_some_and(|expires| expires <= outside.now()),
-            // With another key than the one that was written down.
-            Status::Processing | Status::Valid => !order.notes.finalized,
+            Status::Pending | Status::Ready => is_expired,
+            Status::Processing => is_expired || !is_of_key,
+            Status::Valid => !is_of_key,
             Status::Invalid => true,
         };
         let is_wanted = |identifier: &Identifier| wanted.identifiers.contains(identifier);

@@ -374,3 +374,35 @@ fn the_limit_of_a_domain_binds_no_authority_of_ones_own() {
     place.run(folder.path(), &plan, HOUR);
     assert_eq!(place.issued().len(), 43);
 }
+
+#[test]
+fn an_order_that_gives_no_certificate_is_given_up() {
+    // Its certificate is not kept any more.
+    let (place, folder) = (Place::default(), folder());
+    place.instead("POST https://ca/cert", vec![says(404, Value::Null), says(404, Value::Null)]);
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 3 * HOUR);
+    assert_eq!(place.issued().len(), 1);
+    // It is asked for once more before another one is ordered.
+    let counts = ["POST https://ca/cert", "POST https://ca/order"].map(|what| place.asked(what).len());
+    assert_eq!(counts, [3, 2]);
+
+    // The authority does not come to an end, and the order expires on December 8.
+    let (place, folder) = (Place::default(), self::folder());
+    let processing = || says_with(200, order("processing"), &[("retry-after", "300")]);
+    place.instead("POST https://ca/finalize", vec![processing()]);
+    place.instead("POST https://ca/order/1", (0..5000).map(|_| processing()).collect());
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 8 * DAY);
+    let again = place.asked("POST https://ca/finalize")[1..].to_vec();
+    assert!(again.len() == 1 && again[0] > 7 * DAY && again[0] < 7 * DAY + 2 * HOUR, "{again:?}");
+}
+
+#[test]
+fn a_certificate_that_is_not_given_for_now_is_waited_for() {
+    let (place, folder) = (Place::default(), folder());
+    let limited = || problem(429, "rateLimited", "later");
+    let replies = vec![limited(), says(500, Value::Null), limited(), limited()];
+    place.instead("POST https://ca/cert", replies);
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), DAY);
+    assert_eq!(place.issued().len(), 1);
+    assert_eq!(place.asked("POST https://ca/order").len(), 1);
+}

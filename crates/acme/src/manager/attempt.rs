@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::account::storage;
 use super::held::Known;
-use super::{Manager, seconds};
+use super::{Manager, seconds, time};
 use crate::client::Client;
 use crate::order::{Attempt, Issued, Notes, OrderNotes, obtain};
 use crate::outside::Level;
@@ -41,6 +41,8 @@ impl Manager<'_> {
     /// Orders a certificate and stores it. Returns its name.
     fn order(&mut self, place: usize, authority: &Authority, mut client: Client) -> Result<String, Failure> {
         let now = self.now();
+        // For an order that is gone on with, nothing was asked of the limits.
+        let not_before = self.held.get(place).map(|held| time(self.limit(held, authority, now, now)));
         let missing = || Failure::new(Kind::Storage, "the certificate is not in the plan");
         let kid = authority.eab.as_ref().map(|eab| eab.kid.clone());
         let held = self.held.get_mut(place).ok_or_else(missing)?;
@@ -78,8 +80,13 @@ impl Manager<'_> {
             },
         };
         let mut outside = super::patient::Patient { outside: self.outside, kept: &mut self.kept };
-        let attempt =
-            Attempt { wanted: &wanted, avoid: &avoid, replaces: replaces.as_deref(), begun: begun.as_ref() };
+        let attempt = Attempt {
+            wanted: &wanted,
+            avoid: &avoid,
+            replaces: replaces.as_deref(),
+            begun: begun.as_ref(),
+            not_before,
+        };
         let result = obtain(&mut client, attempt, &mut book, &mut outside);
         let order = book.order;
         if !order.url.is_empty() {
@@ -197,5 +204,17 @@ impl Notes for Book<'_> {
         self.order.key = Zeroizing::new(String::from_utf8_lossy(&notes.key_pem).into_owned());
         self.order.is_finalized = notes.finalized;
         self.store.save_order(self.name, &self.order).map_err(failed)
+    }
+
+    fn refused(&mut self) {
+        // It may have been asked for by an attempt before. On disk with the failure, which follows.
+        let Event { authority, set, .. } = &self.issued;
+        let is_it = |event: &Event| {
+            event.kind == EventKind::Issued && event.authority == *authority && event.set == *set
+        };
+        if let Some(place) = self.record.events.iter().rposition(is_it) {
+            let event = self.record.events.remove(place);
+            self.limits.take_back(&event);
+        }
     }
 }

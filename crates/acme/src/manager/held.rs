@@ -8,7 +8,7 @@ use super::Manager;
 use crate::check::{certificate_id, serial};
 use crate::identifier::Identifier;
 use crate::outside::{Progress, Stage};
-use crate::plan::{Plan, Wanted};
+use crate::plan::{Authority, Plan, Wanted};
 use crate::schedule::{self, Ask, DAY, EventKind, HOUR, Validity};
 use crate::store::{Asked, Order, Record, Store, StoreError};
 use crate::{csr, hash};
@@ -196,7 +196,6 @@ impl Manager<'_> {
         let wanted_at = self.wanted_at(held, now);
         let retry_at = held.record.retry_at.unwrap_or(0);
         let at = wanted_at.max(retry_at).max(now);
-        let is_urgent = held.known.as_ref().is_none_or(|known| known.validity.is_ending(now));
         let count = self.plan.authorities.len();
         let first = schedule::authority(held.record.failures, count);
         let all = (0..count).map(|turn| (first + turn) % count.max(1));
@@ -212,12 +211,7 @@ impl Manager<'_> {
                 // It is counted already.
                 at
             } else {
-                // An authority of one's own has no such limit.
-                let is_own = authority.roots.is_some();
-                let domain = if is_own { at } else { self.domain_limit(held, at) };
-                let lifetime = held.known.as_ref().map(|known| known.validity.lifetime());
-                let ask = Ask { authority: directory, set: held.set(), is_urgent, lifetime };
-                self.limits.earliest(at, ask).max(domain)
+                self.limit(held, authority, now, at)
             };
             let at = at.max(ban).max(limit);
             // One that was not reached once or twice is waited for.
@@ -226,6 +220,17 @@ impl Manager<'_> {
         });
         // The first of those that can be asked soonest.
         all.min_by_key(|(compared, ..)| *compared).map(|(_, at, place)| (at, place))
+    }
+
+    /// Returns the first time, `at` or later, at which another order keeps to the limits.
+    pub(super) fn limit(&self, held: &Held, authority: &Authority, now: u64, at: u64) -> u64 {
+        let lifetime = held.known.as_ref().map(|known| known.validity.lifetime());
+        let is_urgent = held.known.as_ref().is_none_or(|known| known.validity.is_ending(now));
+        let ask = Ask { authority: &authority.directory, set: held.set(), is_urgent, lifetime };
+        // An authority of one's own has no limit for a domain.
+        let is_own = authority.roots.is_some();
+        let domain = if is_own { at } else { self.domain_limit(held, at) };
+        self.limits.earliest(at, ask).max(domain)
     }
 
     /// Returns when a certificate is to be ordered, if nothing forbids it.

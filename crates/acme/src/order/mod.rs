@@ -41,6 +41,8 @@ pub struct Attempt<'a> {
     pub replaces: Option<&'a str>,
     /// What an attempt has left that did not end.
     pub begun: Option<&'a OrderNotes>,
+    /// When another order may be placed, where that one comes to nothing; `None`: at once.
+    pub not_before: Option<SystemTime>,
 }
 
 /// What has to survive a crash: with it, an order is gone on with.
@@ -71,6 +73,9 @@ pub trait Notes {
     /// # Errors
     /// They could not be written; the order does not go on then.
     fn save(&mut self, notes: &OrderNotes) -> io::Result<()>;
+
+    /// The certificate that was asked for has been refused, and none was issued.
+    fn refused(&mut self) {}
 }
 
 /// A certificate that has been issued and checked.
@@ -122,7 +127,15 @@ fn go_on(
     let is_resumed = resumed.is_some();
     let mut order = match resumed {
         Some(order) => order,
-        None => Order::begin(client, attempt, notes, outside)?,
+        None => {
+            if let Some(until) = attempt.not_before.filter(|until| *until > outside.now()) {
+                let what = "the order before has come to nothing, and limits allow no other one yet";
+                let mut failure = Failure::new(Kind::Refused(Problem::RateLimited), what);
+                failure.until = Some(until);
+                return Err(failure);
+            }
+            Order::begin(client, attempt, notes, outside)?
+        }
     };
     let done = order.complete(client, attempt, notes, outside);
     let is_useless = |kind: Kind| match kind {
@@ -132,9 +145,13 @@ fn go_on(
         Kind::Refused(problem) => is_resumed && order.status == Status::Valid && is_for_good(problem),
         _ => false,
     };
-    if done.as_ref().is_err_and(|failure| is_useless(failure.kind)) {
+    let is_refused = order.is_refused || order.status == Status::Invalid && order.notes.finalized;
+    if is_refused || done.as_ref().is_err_and(|failure| is_useless(failure.kind)) {
         // The next attempt begins another one.
         order.notes.finalized = false;
+        if is_refused {
+            notes.refused();
+        }
         order.save(notes)?;
     }
     done
@@ -171,6 +188,8 @@ struct Order {
     authorizations: Vec<String>,
     finalize: String,
     certificate: Option<String>,
+    /// The certificate was asked for, and the authority has refused it.
+    is_refused: bool,
     /// Why it is invalid.
     error: Option<Document>,
     answer: Answer,
@@ -201,6 +220,7 @@ impl Order {
             authorizations: authorizations.collect::<Result<_, _>>()?,
             finalize: url(json.text("finalize").unwrap_or_default())?,
             certificate: json.text("certificate").map(url).transpose()?,
+            is_refused: false,
             error: json.get("error").map(Document::read),
             notes,
             answer,
@@ -364,7 +384,11 @@ impl Order {
             }
             // It was asked before the answer was lost, and is at it.
             Err(failure) if failure.is(Problem::OrderNotReady) => self.look(client, outside),
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                // With a fault of its own, it may have issued one.
+                self.is_refused = matches!(failure.kind, Kind::Refused(problem) if is_for_good(problem));
+                Err(failure)
+            }
         }
     }
 

@@ -48,6 +48,13 @@ impl Limits {
         self.events.push(event);
     }
 
+    /// Takes back what has not happened after all.
+    pub(crate) fn take_back(&mut self, event: &Event) {
+        if let Some(place) = self.events.iter().rposition(|one| one == event) {
+            self.events.remove(place);
+        }
+    }
+
     /// Forgets what no limit counts any more.
     pub(crate) fn forget(&mut self, now: u64) {
         self.events.retain(|event| is_counted(event, now));

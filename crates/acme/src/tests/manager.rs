@@ -386,14 +386,16 @@ fn an_order_that_gives_no_certificate_is_given_up() {
     let counts = ["POST https://ca/cert", "POST https://ca/order"].map(|what| place.asked(what).len());
     assert_eq!(counts, [3, 2]);
 
-    // The authority does not come to an end, and the order expires on December 8.
+    // The authority does not come to an end, and the order expires after a day.
     let (place, folder) = (Place::default(), self::folder());
-    let processing = || says_with(200, order("processing"), &[("retry-after", "300")]);
+    let mut ends = order("processing");
+    ends["expires"] = "2026-12-02T00:00:00Z".into();
+    let processing = || says_with(200, ends.clone(), &[("retry-after", "300")]);
     place.instead("POST https://ca/finalize", vec![processing()]);
-    place.instead("POST https://ca/order/1", (0..5000).map(|_| processing()).collect());
-    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 8 * DAY);
+    place.instead("POST https://ca/order/1", (0..500).map(|_| processing()).collect());
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 26 * HOUR);
     let again = place.asked("POST https://ca/finalize")[1..].to_vec();
-    assert!(again.len() == 1 && again[0] > 7 * DAY && again[0] < 7 * DAY + 2 * HOUR, "{again:?}");
+    assert!(again.len() == 1 && again[0] > DAY && again[0] < 26 * HOUR, "{again:?}");
 }
 
 #[test]
@@ -405,4 +407,62 @@ fn a_certificate_that_is_not_given_for_now_is_waited_for() {
     place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), DAY);
     assert_eq!(place.issued().len(), 1);
     assert_eq!(place.asked("POST https://ca/order").len(), 1);
+}
+
+#[test]
+fn a_refused_certificate_is_not_counted() {
+    let issued = |folder: &Path| {
+        let record = fs::read(folder.join("certificates/a.example.json")).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let events = record["events"].as_array().unwrap().iter();
+        events.filter(|event| event[1] == "issued").count()
+    };
+    // At once, and after a while.
+    let mut invalid = order("invalid");
+    invalid["error"] = json!({ "type": "urn:ietf:params:acme:error:caa", "detail": "no" });
+    for is_later in [false, true] {
+        let (place, folder) = (Place::default(), folder());
+        for _ in 0..7 {
+            if is_later {
+                place.instead("POST https://ca/finalize", vec![says(200, order("processing"))]);
+                // As it is looked at again by the next attempt, too.
+                let both = vec![says(200, invalid.clone()), says(200, invalid.clone())];
+                place.instead("POST https://ca/order/1", both);
+            } else {
+                place.instead("POST https://ca/finalize", vec![problem(403, "caa", "no")]);
+                place.instead("POST https://ca/order/1", vec![says(200, invalid.clone())]);
+            }
+        }
+        let plan = plan(&["a.example"], &["https://ca/dir"]);
+        place.run(folder.path(), &plan, 4 * HOUR);
+        assert_eq!(issued(folder.path()), 0);
+        assert_eq!(
+            place.failed("a.example"),
+            "a CAA record of a name forbids this authority (the authority: no)"
+        );
+        place.0.borrow_mut().instead.clear();
+        place.run(folder.path(), &plan, 8 * HOUR);
+        assert_eq!((place.issued().len(), issued(folder.path())), (1, 1));
+    }
+    // What an authority with a fault of its own has done is not known.
+    let (place, folder) = (Place::default(), folder());
+    place.instead("POST https://ca/finalize", vec![says(500, Value::Null)]);
+    place.instead("POST https://ca/order/1", (0..9).map(|_| says(500, Value::Null)).collect());
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 60);
+    assert_eq!(issued(folder.path()), 1);
+}
+
+#[test]
+fn an_order_that_comes_to_nothing_is_followed_by_no_other_one_before_its_time() {
+    let (place, folder) = (Place::default(), folder());
+    // Its clock is wrong: each order has expired when it is looked at.
+    let mut expired = order("processing");
+    expired["expires"] = "2026-11-30T00:00:00Z".into();
+    let replies = || (0..2000).map(|_| says_with(200, expired.clone(), &[("retry-after", "300")])).collect();
+    place.instead("POST https://ca/finalize", replies());
+    place.instead("POST https://ca/order/1", replies());
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), DAY);
+    assert_eq!(place.asked("POST https://ca/finalize").len(), 5);
+    let said = "the order before has come to nothing, and limits allow no other one yet";
+    assert_eq!(place.failed("a.example"), said);
 }

@@ -273,7 +273,7 @@ fn wanted(identifiers: &[&str], challenges: &[ChallengeKind]) -> Wanted {
 }
 
 fn attempt(wanted: &Wanted) -> Attempt<'_> {
-    Attempt { wanted, avoid: &[], replaces: None, begun: None }
+    Attempt { wanted, avoid: &[], replaces: None, begun: None, not_before: None }
 }
 
 /// Orders with that world in every role.

@@ -17,6 +17,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Number of files of the site that `cargo xtask instructions` makes: `000.css` and so on.
 const FILES: usize = 200;
+/// A trace takes each answer that is a multiple of this.
+const TRACED: u32 = 100;
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const BROWSER: &str = "sec-ch-ua: \"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -44,8 +46,11 @@ fn run() -> Result<usize> {
     let [path, kind, rounds] = &arguments[..] else { return Err("usage: answers SITE KIND ROUNDS".into()) };
     let rounds: usize = rounds.parse()?;
     let site = Site::open(&PathBuf::from(path), &Options::default()).map_err(|error| error.to_string())?;
-    let (kind, logs) = kind.strip_prefix("logged ").map_or((&kind[..], false), |kind| (kind, true));
-    let shard = Shard::new(logs);
+    let (kind, shard) = match kind.split_once(' ') {
+        Some(("logged", kind)) => (kind, Shard::new(true)),
+        Some(("traced", kind)) => (kind, Shard::traced(TRACED)),
+        _ => (&kind[..], Shard::new(false)),
+    };
     let mut warm = Warm { table: load(&site)?, site, scratch: Scratch::new(), out: vec![0; 16 << 10], shard };
     let requests = requests(&mut warm, kind)?;
     let mut written = 0;

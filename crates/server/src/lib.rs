@@ -41,6 +41,7 @@ pub use counts::{Counts, Ends};
 pub use limits::{Limits, TlsOffload};
 pub use log::format;
 pub use log::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, Records, RecordsWaker, TARGET_MAX};
+pub use log::{TRACE_GRANT, TRACES_MAX, Trace, TraceCounts, TraceFilter, TracePath, Traces};
 pub use numbers::{Answers, CountedMethod, Durations, Handshakes, HttpVersion, SiteNumbers, WorkerNumbers};
 pub use passed::{Passed, Passing};
 pub use peer::Peer;

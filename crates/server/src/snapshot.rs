@@ -95,10 +95,16 @@ impl Snapshot {
             || self.listeners.iter().any(Listener::has_proxies)
     }
 
+    /// Returns whether some answers are logged.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.log.is_some() || self.hosts.iter().any(|(_, host)| host.log.is_some())
+    }
+
     /// Returns what it says of logs.
     pub(crate) fn log_wants(&self) -> Wants {
         let hosts = self.hosts.iter().map(|(_, host)| host.log).collect();
-        Wants { hosts, others: self.log, trusted: Arc::clone(&self.trusted_proxies) }
+        let labels = self.hosts.iter().map(|(_, host)| Arc::clone(&host.label)).collect();
+        Wants { hosts, others: self.log, trusted: Arc::clone(&self.trusted_proxies), labels }
     }
 
     /// Returns the site of a host of this snapshot.

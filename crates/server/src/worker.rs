@@ -22,7 +22,7 @@ use crate::close::Close;
 use crate::content::inbox::Inbox;
 use crate::content::loader::Loader;
 use crate::limits::{Limits, TlsOffload};
-use crate::log::{Queues, Records};
+use crate::log::{Queues, Records, Traces};
 use crate::numbers::{ShardNumbers, WorkerNumbers};
 use crate::passed::{Passing, Shards};
 use crate::refusals::Refusals;
@@ -256,6 +256,18 @@ impl Worker {
     #[must_use]
     pub fn records(&self) -> Records {
         Records::new(Arc::clone(&self.shards.queues))
+    }
+
+    /// Returns the number of shards.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.inboxes.len()
+    }
+
+    /// Returns what starts traces, whose records are among the [others](Worker::records).
+    #[must_use]
+    pub fn traces(&self) -> Traces {
+        Traces::new(Arc::clone(&self.shards.queues), self.shards.inboxes.clone())
     }
 
     /// Returns the numbers of connections that are refused, for one thread that waits for them.

@@ -29,6 +29,8 @@ pub(crate) enum Message {
     FilesWanted,
     /// A connection that another process has accepted.
     Passed(Box<Handed>),
+    /// Other traces run.
+    Traces,
     /// Another snapshot, and a table of what is loaded of it already.
     Swap(Arc<Snapshot>, Table),
 }
@@ -89,8 +91,10 @@ impl Inbox {
             // A shard that has not looked for a while gets the latest snapshot only.
             unread.messages.retain(|older| !matches!(older, Message::Swap(..)));
         }
-        let is_wanted = |message: &Message| matches!(message, Message::FilesWanted);
-        if is_wanted(&message) && unread.messages.iter().any(is_wanted) {
+        // What says no more than that there is something is said once.
+        let is_call = |message: &Message| matches!(message, Message::FilesWanted | Message::Traces);
+        let is_same = |older: &Message| std::mem::discriminant(older) == std::mem::discriminant(&message);
+        if is_call(&message) && unread.messages.iter().any(is_same) {
             return;
         }
         unread.messages.push(message);

@@ -46,7 +46,7 @@ pub(crate) enum Outcome<'f> {
 impl Served {
     pub(crate) fn new(snapshot: Arc<Snapshot>, cache: Cache, gate: Gate) -> Served {
         let (only, needs_peers) = (snapshot.hosts.only(), snapshot.needs_peers());
-        let logs_peers = snapshot.log_wants().is_any();
+        let logs_peers = snapshot.has_logs();
         let has_challenges = snapshot.challenges.has_files();
         let looks_first = needs_peers || has_challenges;
         let scratch = Scratch::new();
@@ -58,7 +58,7 @@ impl Served {
         (self.only, self.needs_peers) = (next.hosts.only(), next.needs_peers());
         self.has_challenges = next.challenges.has_files();
         self.looks_first = self.needs_peers || self.has_challenges;
-        self.logs_peers = next.log_wants().is_any();
+        self.logs_peers = next.has_logs();
         std::mem::replace(&mut self.snapshot, next)
     }
 

@@ -13,6 +13,7 @@ use crate::peer::Peer;
 use crate::snapshot::HostId;
 
 /// An answer that begins.
+#[derive(Clone, Copy)]
 pub(crate) struct Answer<'a> {
     pub(crate) requested: Requested<'a>,
     pub(crate) version: HttpVersion,

@@ -13,6 +13,7 @@ use sitar_http::{Method, Status};
 
 use super::answer::{Answer, Cut, Texts};
 use super::record::{LogId, LogTls, Record};
+use super::trace::TraceIds;
 use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 
@@ -22,11 +23,16 @@ const FIXED: usize = 8;
 const FIXED_LEN: usize = 8 * FIXED;
 /// Words of the end of an answer.
 pub(super) const END: usize = 2;
+/// Words of a change of traces.
+pub(super) const TRACES: usize = 3;
 /// More words than the longest entry has: its texts have 12,636 bytes at most.
 pub(super) const LONGEST: usize = 2 << 10;
 
 const KIND_ANSWER: u8 = 1;
 const KIND_END: u8 = 2;
+const KIND_TRACES: u8 = 3;
+/// The part of the byte that is the kind. The rest are the traces that took an answer.
+const KIND: u8 = 15;
 /// An answer to a request that was first looked at in the same turn.
 const THIS_TURN: u64 = u64::MAX;
 
@@ -36,6 +42,8 @@ pub(super) enum Entry<'b> {
     Answer(Stored<'b>),
     /// An answer with a number has ended.
     End(Ended),
+    /// From here on the marks of answers stand for these traces.
+    Traces(TraceIds),
 }
 
 /// The end of an answer that took long.
@@ -207,6 +215,11 @@ pub(super) fn set_not_followed(slots: &[AtomicU64]) {
     set(slots.get(5), 1 << 8);
 }
 
+/// Marks an answer with the traces that took it, a bit for the place of each.
+pub(super) fn set_traces(slots: &[AtomicU64], chosen: u8) {
+    set(slots.first(), u64::from(chosen) << 20);
+}
+
 fn set(slot: Option<&AtomicU64>, bits: u64) {
     if let Some(slot) = slot {
         slot.store(slot.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
@@ -218,11 +231,18 @@ pub(super) fn end(Ended { number, unsent, cut }: Ended) -> [u64; END] {
     [END as u64 | u64::from(KIND_END) << 16 | u64::from(cut) << 24 | u64::from(number) << 32, unsent]
 }
 
+/// Returns a change of traces as words.
+pub(super) fn traces(ids: TraceIds) -> [u64; TRACES] {
+    let [a, b, c, d] = ids.map(u64::from);
+    [TRACES as u64 | u64::from(KIND_TRACES) << 16, a | b << 32, c | d << 32]
+}
+
 /// Adds an entry to `out`, as bytes.
 pub(super) fn unpack(slots: &[AtomicU64], out: &mut Vec<u8>) {
     let first = slots.first().map_or(0, |slot| slot.load(Ordering::Relaxed));
-    match (first >> 16) as u8 {
+    match (first >> 16) as u8 & KIND {
         KIND_ANSWER => unpack_answer(slots, out),
+        KIND_TRACES => _ = load_text(slots, TRACES * 8, out),
         _ => _ = load_text(slots, END * 8, out),
     }
 }
@@ -266,19 +286,23 @@ fn unpack_answer(slots: &[AtomicU64], out: &mut Vec<u8>) {
 
 /// Reads the first entry; returns it with its length. `None`: none is whole.
 pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
-    let len = match *bytes.get(2)? {
+    let kind = *bytes.get(2)? & KIND;
+    let len = match kind {
         KIND_END => END * 8,
+        KIND_TRACES => TRACES * 8,
         _ => usize::from(u16::from_le_bytes(array(bytes, 0)?)),
     };
     let entry = bytes.get(..len)?;
     let long = |at: usize| array(entry, at).map(u64::from_le_bytes);
-    let read = match *entry.get(2)? {
+    let id = |at: usize| array(entry, at).map(u32::from_le_bytes);
+    let read = match kind {
         KIND_ANSWER if len >= FIXED_LEN => Entry::Answer(Stored(entry)),
         KIND_END => Entry::End(Ended {
             number: u32::from_le_bytes(array(entry, 4)?),
             unsent: long(8)?,
             cut: entry[3],
         }),
+        KIND_TRACES => Entry::Traces([id(8)?, id(12)?, id(16)?, id(20)?]),
         _ => return None,
     };
     Some((read, len))
@@ -299,6 +323,18 @@ impl<'b> Stored<'b> {
         if self.0[41] == 0 { Ended::NOTHING } else { Ended::NOT_FOLLOWED }
     }
 
+    /// Returns the traces that took it, where the marks stand for these.
+    pub(super) fn traces(self, ids: TraceIds) -> TraceIds {
+        let (mut chosen, mut traces) = (self.0[2] >> 4, ids);
+        for id in &mut traces {
+            if chosen & 1 == 0 {
+                *id = 0;
+            }
+            chosen >>= 1;
+        }
+        traces
+    }
+
     pub(super) fn number(self) -> u32 {
         array(self.0, 24).map_or(0, u32::from_le_bytes)
     }
@@ -313,7 +349,12 @@ impl<'b> Stored<'b> {
     }
 
     /// Returns it as a record from `start` to `end`.
-    pub(super) fn record(self, ended: Ended, start: Instant, end: Instant) -> Option<Record<'b>> {
+    pub(super) fn record(
+        self,
+        traces: TraceIds,
+        ended: Ended,
+        (start, end): (Instant, Instant),
+    ) -> Option<Record<'b>> {
         let bytes = self.0;
         let short = |at: usize| array(bytes, at).map(u16::from_le_bytes);
         let long = |at: usize| array(bytes, at).map(u64::from_le_bytes);
@@ -337,6 +378,7 @@ impl<'b> Stored<'b> {
         let (referer, user_agent) = (field(32)?, field(34)?);
         Some(Record {
             log: LogId(short(4)?),
+            traces,
             start,
             duration: end.saturating_duration_since(start),
             peer: match bytes[38] {

@@ -14,9 +14,10 @@ mod queue;
 mod reader;
 mod record;
 mod recorder;
+mod trace;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(crate) use self::answer::{Answer, Cut, Requested};
@@ -24,10 +25,12 @@ use self::queue::{Reader, Writer};
 pub use self::reader::{Records, RecordsWaker};
 pub use self::record::{FIELD_MAX, HOST_MAX, LogId, LogTls, Record, TARGET_MAX};
 pub(crate) use self::recorder::{OpenAnswer, Recorder, Watched};
+pub use self::trace::{TRACE_GRANT, TRACES_MAX, Trace, TraceCounts, TraceFilter, TracePath, Traces};
 use crate::access::Networks;
 use crate::wake::Wake;
 
 /// What a snapshot says of logs.
+#[derive(Default)]
 pub(crate) struct Wants {
     /// The log of each host, in the order of their numbers.
     pub(crate) hosts: Box<[Option<LogId>]>,
@@ -35,6 +38,8 @@ pub(crate) struct Wants {
     pub(crate) others: Option<LogId>,
     /// Whom the fields are believed that name a client.
     pub(crate) trusted: Arc<Networks>,
+    /// The label of each host, for traces.
+    pub(crate) labels: Box<[Arc<str>]>,
 }
 
 impl Wants {
@@ -52,11 +57,18 @@ pub(crate) struct Queues {
     wake: Arc<Wake>,
     /// Records that there was no room for.
     dropped: Arc<AtomicU64>,
+    traces: Mutex<trace::Table>,
 }
 
 impl Queues {
     pub(crate) fn new(epoch: Instant) -> Queues {
-        Queues { epoch, new: Mutex::default(), wake: Arc::default(), dropped: Arc::default() }
+        Queues {
+            epoch,
+            new: Mutex::default(),
+            wake: Arc::default(),
+            dropped: Arc::default(),
+            traces: Mutex::default(),
+        }
     }
 
     /// Makes a queue, and returns the side that a shard writes.
@@ -64,6 +76,10 @@ impl Queues {
         let (writer, reader) = queue::queue();
         self.new.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         (writer, Arc::clone(&self.wake))
+    }
+
+    fn traces(&self) -> MutexGuard<'_, trace::Table> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn epoch(&self) -> Instant {

@@ -10,6 +10,7 @@ use super::answer::Cut;
 use super::entry::{self, Ended, Entry, Stored};
 use super::queue::{Reader, Turn, WORDS};
 use super::record::Record;
+use super::trace::TraceIds;
 use crate::close::Close;
 
 /// Bytes of answers under way that are kept, at most. Of those past that the end is not known.
@@ -36,8 +37,17 @@ struct Reading {
     queue: Reader,
     /// The entries of one turn.
     entries: Vec<u8>,
-    /// Answers under way, by their number, and since when.
-    open: HashMap<u32, (Instant, Box<[u8]>)>,
+    /// Answers under way, by their number.
+    open: HashMap<u32, Open>,
+    /// What the marks of its answers stand for.
+    traces: TraceIds,
+}
+
+/// An answer that is under way.
+struct Open {
+    since: Instant,
+    traces: TraceIds,
+    bytes: Box<[u8]>,
 }
 
 /// Ends a [rest](Records::rest) early.
@@ -61,11 +71,12 @@ impl Records {
     /// Those of one shard come in the order in which the answers ended.
     pub fn read(&mut self, mut take: impl FnMut(&Record<'_>)) -> usize {
         let new = self.queues.take_new().into_iter();
-        let reading = |queue| Reading { queue, entries: Vec::new(), open: HashMap::new() };
+        let reading =
+            |queue| Reading { queue, entries: Vec::new(), open: HashMap::new(), traces: TraceIds::default() };
         self.shards.extend(new.map(reading));
         let (epoch, mut count, mut most) = (self.queues.epoch(), 0, 0);
-        let mut emit = |answer: Stored<'_>, ended, start, end| {
-            if let Some(record) = answer.record(ended, start, end) {
+        let mut emit = |answer: Stored<'_>, traces, ended, times| {
+            if let Some(record) = answer.record(traces, ended, times) {
                 count += 1;
                 take(&record);
             }
@@ -136,9 +147,10 @@ impl Records {
     }
 }
 
-/// Takes a record that is complete: the answer, how it ended, and the times of its request and end.
-trait Emit: FnMut(Stored<'_>, Ended, Instant, Instant) {}
-impl<F: FnMut(Stored<'_>, Ended, Instant, Instant)> Emit for F {}
+/// Takes a record that is complete: the answer, its traces, how it ended, and the times of its
+/// request and end.
+trait Emit: FnMut(Stored<'_>, TraceIds, Ended, (Instant, Instant)) {}
+impl<F: FnMut(Stored<'_>, TraceIds, Ended, (Instant, Instant))> Emit for F {}
 
 impl Reading {
     /// Reads what is there now, and no more: a shard that is faster than this thread holds up
@@ -170,24 +182,28 @@ impl Reading {
             rest = &rest[len..];
             match entry {
                 Entry::Answer(answer) if answer.number() == 0 => {
-                    emit(answer, answer.ended(), answer.start(turn.start, epoch), turn.end);
+                    let times = (answer.start(turn.start, epoch), turn.end);
+                    emit(answer, answer.traces(self.traces), answer.ended(), times);
                 }
                 // A client that lets many stand still keeps none from the log.
                 Entry::Answer(answer) if *kept + len > KEPT_MAX => {
-                    emit(answer, Ended::NOT_FOLLOWED, answer.start(turn.start, epoch), turn.end);
+                    let times = (answer.start(turn.start, epoch), turn.end);
+                    emit(answer, answer.traces(self.traces), Ended::NOT_FOLLOWED, times);
                 }
                 Entry::Answer(answer) => {
                     *kept += len;
                     let since = answer.start(turn.start, epoch);
-                    self.open.insert(answer.number(), (since, answer.bytes().into()));
+                    let (traces, bytes) = (answer.traces(self.traces), answer.bytes().into());
+                    self.open.insert(answer.number(), Open { since, traces, bytes });
                 }
                 Entry::End(ended) => {
-                    let Some((since, bytes)) = self.open.remove(&ended.number) else { continue };
-                    *kept -= bytes.len();
-                    if let Some(answer) = Stored::kept(&bytes) {
-                        emit(answer, ended, since, turn.end);
+                    let Some(open) = self.open.remove(&ended.number) else { continue };
+                    *kept -= open.bytes.len();
+                    if let Some(answer) = Stored::kept(&open.bytes) {
+                        emit(answer, open.traces, ended, (open.since, turn.end));
                     }
                 }
+                Entry::Traces(traces) => self.traces = traces,
             }
         }
     }
@@ -197,18 +213,23 @@ impl Reading {
     fn end(&mut self, epoch: Instant, kept: &mut usize, emit: &mut impl Emit) {
         let cut = Cut::Closed(Close::Ours("a shard that has failed")).number();
         let (ended, now) = (Ended { number: 0, unsent: u64::MAX, cut }, Instant::now());
-        for (_, (since, bytes)) in self.open.drain() {
-            *kept -= bytes.len();
-            if let Some(answer) = Stored::kept(&bytes) {
-                emit(answer, ended, since, now);
+        for (_, open) in self.open.drain() {
+            *kept -= open.bytes.len();
+            if let Some(answer) = Stored::kept(&open.bytes) {
+                emit(answer, open.traces, ended, (open.since, now));
             }
         }
         self.unpack(self.queue.end());
         let mut rest = &self.entries[..];
         while let Some((entry, len)) = entry::read(rest) {
             rest = &rest[len..];
-            if let Entry::Answer(answer) = entry {
-                emit(answer, ended, answer.start(now, epoch), now);
+            match entry {
+                Entry::Answer(answer) => {
+                    let times = (answer.start(now, epoch), now);
+                    emit(answer, answer.traces(self.traces), ended, times);
+                }
+                Entry::Traces(traces) => self.traces = traces,
+                Entry::End(_) => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sitar_http::Status;
 
+use super::trace::TRACES_MAX;
 use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 
@@ -13,12 +14,19 @@ use crate::peer::Peer;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LogId(pub u16);
 
+impl LogId {
+    /// Stands for no log: of a record that only traces want.
+    pub const NONE: LogId = LogId(u16::MAX);
+}
+
 /// One answer. Nothing of a request is in it but what is named here: no field with a secret can
 /// get into a log that is made from this.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Record<'r> {
-    /// The log of the host that answered.
+    /// The log of the host that answered; [`LogId::NONE`]: it has none.
     pub log: LogId,
+    /// The [numbers](super::Trace::id) of the traces that took it; 0 stands for none.
+    pub traces: [u32; TRACES_MAX],
     /// When the request was first looked at: when the shard woke up for the end of its head.
     pub start: Instant,
     /// From then until all of the answer was handed to the kernel, or was given up.

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sitar_http::{Method, semantics};
+use sitar_http::{Method, Request, Status, semantics};
 use sitar_io::usdt;
 
 use super::answer::{Answer, Cut, Requested, Texts};
-use super::entry::{self, END, Ended, LONGEST};
+use super::entry::{self, END, Ended, LONGEST, TRACES};
 use super::queue::{WORDS, Writer};
+use super::record::LogId;
+use super::trace::{Sampling, Table};
 use super::{Queues, Wants, since};
 use crate::numbers::{Since, Times};
+use crate::snapshot::HostId;
 use crate::wake::Wake;
 
 /// Answers of a shard that may be under way and have an entry: each has a place in the queue for
@@ -24,17 +27,34 @@ const OPEN_MAX: usize = WORDS / 4 / END;
 /// Answers that may end while one event is handled: more than a connection has streams.
 const ENDING_MAX: usize = 1024;
 
-/// Records the answers of a shard where a log is wanted, and times them where that is.
+/// Records the answers of a shard where a log or a trace wants it, and times them where that is
+/// wanted.
 pub(crate) struct Recorder {
-    /// `None`: no log has been wanted yet.
+    /// `None`: neither is there now, and nothing of one is left.
     queue: Option<Box<Queue>>,
+    mode: Mode,
+    /// What the snapshot says while there is no queue.
+    wants: Wants,
     times: Option<Times>,
     /// Answers that a tracer follows.
     probed: Probed,
-    /// `None`: there is none of these.
+    /// `None`: nothing is to be said of an answer that begins, nor at the end of a turn. So where
+    /// there is none of these, and where no trace takes an answer.
     ending: Option<Ending>,
+    /// The same while nothing is to be said, for the next that a trace takes.
+    spare: Option<Ending>,
     /// For the reader to take the queue from.
     queues: Arc<Queues>,
+}
+
+/// What asks for records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Off,
+    /// Logs, and nothing else.
+    Logs,
+    /// Traces, and logs if there are some.
+    Traces,
 }
 
 struct Queue {
@@ -55,6 +75,7 @@ struct Queue {
     last: u32,
     /// Answers whose ends are not in the queue.
     open: usize,
+    sampling: Sampling,
 }
 
 /// What has become of an answer that was noted.
@@ -126,27 +147,78 @@ impl Recorder {
     /// Records what a snapshot says is to be recorded.
     pub(crate) fn new(queues: Arc<Queues>, wants: Wants, times: Option<Times>) -> Recorder {
         let ending = times.is_some().then(new_ending);
-        let mut recorder = Recorder { queue: None, times, probed: Probed::default(), ending, queues };
-        recorder.take_up(wants);
+        let (mode, probed) = (Mode::Off, Probed::default());
+        let mut recorder = Recorder { queue: None, mode, wants, times, probed, ending, spare: None, queues };
+        recorder.choose_mode();
         recorder
     }
 
-    /// Takes up what another snapshot says. The queue is made when the first one wants it, and
-    /// stays.
+    /// Takes up what another snapshot says.
     pub(crate) fn take_up(&mut self, wants: Wants) {
-        if self.queue.is_none() && wants.is_any() {
-            self.queue = Some(Box::new(Queue::new(&self.queues, wants)));
-            self.ending.get_or_insert_with(new_ending);
-        } else if let Some(queue) = &mut self.queue {
-            queue.trusts = !wants.trusted.is_empty();
-            queue.wants = wants;
+        match &mut self.queue {
+            Some(queue) => queue.set_wants(wants),
+            None => self.wants = wants,
+        }
+        self.choose_mode();
+    }
+
+    /// Takes up the traces that run now.
+    pub(crate) fn take_up_traces(&mut self) {
+        self.choose_mode();
+    }
+
+    /// Has recorded what the snapshot and the traces say. The queue is made when one of them wants
+    /// it, and goes when none does.
+    fn choose_mode(&mut self) {
+        let queues = Arc::clone(&self.queues);
+        let table = queues.traces();
+        let has_logs = self.queue.as_ref().map_or(&self.wants, |queue| &queue.wants).is_any();
+        if self.queue.is_none() && (has_logs || table.is_any()) {
+            self.queue = Some(Box::new(Queue::new(&queues, std::mem::take(&mut self.wants))));
+        }
+        if let Some(queue) = &mut self.queue {
+            queue.take_up_traces(&table);
+            self.mode = match (queue.sampling.is_any(), has_logs) {
+                (true, _) => Mode::Traces,
+                (false, true) => Mode::Logs,
+                (false, false) => Mode::Off,
+            };
+        }
+        drop(table);
+        self.rest();
+    }
+
+    /// Lets the queue go if nothing wants it, and nothing of it is left to be said.
+    #[cold]
+    fn rest(&mut self) {
+        if self.mode == Mode::Off
+            && let Some(mut queue) = self.queue.take_if(|queue| queue.open == 0 && !queue.has_any())
+        {
+            self.wants = std::mem::take(&mut queue.wants);
+        }
+        let tells = |queue: &Queue| self.mode == Mode::Logs || queue.open > 0 || queue.has_any();
+        let tells = self.times.is_some() || self.queue.as_deref().is_some_and(tells);
+        if tells || self.probed.is_awaited() {
+            let spare = self.spare.take();
+            self.ending.get_or_insert_with(|| spare.unwrap_or_else(new_ending));
+        } else if self.queue.is_some() {
+            self.spare = self.ending.take().or_else(|| self.spare.take());
+        } else {
+            (self.ending, self.spare) = (None, None);
         }
     }
 
-    /// Whether there are logs.
+    /// Something is to be said of the next answer.
+    fn tell(&mut self) {
+        if self.ending.is_none() {
+            self.ending = self.spare.take();
+        }
+    }
+
+    /// Whether there are logs or traces.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
-        self.queue.is_some()
+        self.mode != Mode::Off
     }
 
     /// A turn begins.
@@ -157,18 +229,38 @@ impl Recorder {
         }
     }
 
-    /// Notes an answer that is about to begin, instead of the one before.
+    /// Notes an answer that is about to begin, instead of the one before. `gather` says more of it
+    /// than whether it is to be recorded depends on.
     #[inline]
-    pub(crate) fn note(&mut self, answer: &Answer<'_>) {
-        if let Some(queue) = &mut self.queue {
-            queue.note(answer);
+    pub(crate) fn note<'a>(
+        &mut self,
+        requested: Requested<'_>,
+        status: Status,
+        gather: impl FnOnce() -> Answer<'a>,
+    ) {
+        let Some(queue) = &mut self.queue else { return };
+        if self.mode == Mode::Logs {
+            return queue.note(&gather());
         }
+        // Of no trace where the last one is over, and an answer of it is not.
+        queue.noted = Noted::Nothing;
+        if queue.sampling.is_due() && queue.is_wanted(requested.request(), requested.host(), status) {
+            queue.note_traced(&gather());
+            self.tell();
+        }
+    }
+
+    /// Notes an answer of which all has been gathered.
+    #[cfg(test)]
+    pub(super) fn note_whole(&mut self, answer: &Answer<'_>) {
+        self.note(answer.requested, answer.status, || *answer);
     }
 
     /// Notes that a tracer looks at the answer that is about to begin, with this many bytes of
     /// content. Returns the answer's number.
     #[cold]
     pub(crate) fn probe(&mut self, length: u64) -> u64 {
+        self.tell();
         self.ending.get_or_insert_with(new_ending);
         self.probed.is_seen = true;
         self.probed.last = self.probed.last.wrapping_add(1).max(1);
@@ -188,7 +280,6 @@ impl Recorder {
     /// Records the answer that was noted, which has begun. If it goes on, the caller says its end.
     #[inline]
     pub(crate) fn begin(&mut self, goes_on: bool) -> OpenAnswer {
-        // Asked once for both, so that a shard that does neither pays for one question.
         if self.ending.is_none() {
             return OpenAnswer::default();
         }
@@ -254,15 +345,16 @@ impl Recorder {
         }
         let queue = self.queue.as_mut().filter(|queue| queue.has_any());
         let times = self.times.as_mut().filter(|times| times.has_ended());
-        if queue.is_some() || times.is_some() {
+        let has_any = queue.is_some();
+        if has_any || times.is_some() {
             let end = end();
-            queue.into_iter().for_each(|queue| queue.end_turn(start, end));
             times.into_iter().for_each(|times| times.end_turn(end));
+            queue.into_iter().for_each(|queue| queue.end_turn(start, end));
         }
-        // Where the tracer has gone and nothing else waits for ends, answers cost nothing again.
         let is_seen = std::mem::take(&mut self.probed.is_seen);
-        if self.queue.is_none() && self.times.is_none() && !is_seen && self.probed.open == 0 {
-            self.ending = None;
+        // What a trace or a tracer wanted may be over.
+        if self.mode != Mode::Logs && (has_any || (self.times.is_none() && !is_seen)) {
+            self.rest();
         }
     }
 }
@@ -285,6 +377,11 @@ impl Probed {
         }
         self.open += 1;
         Some((number, length))
+    }
+
+    /// Whether a tracer waits for ends.
+    fn is_awaited(&self) -> bool {
+        self.is_seen || self.open > 0
     }
 
     #[cold]
@@ -312,7 +409,26 @@ impl Queue {
             length: 0,
             last: 0,
             open: 0,
+            sampling: Sampling::default(),
         }
+    }
+
+    fn set_wants(&mut self, wants: Wants) {
+        self.trusts = !wants.trusted.is_empty();
+        self.wants = wants;
+    }
+
+    /// Takes up these traces. They wait if there is no room to say so.
+    fn take_up_traces(&mut self, table: &Table) {
+        self.noted = Noted::Nothing;
+        if self.sampling.ids() != table.ids() {
+            if !self.writer.has_room(TRACES + self.open * END) {
+                self.sampling = Sampling::default();
+                return;
+            }
+            self.writer.push(entry::traces(table.ids()));
+        }
+        self.sampling.take_up(table, &self.wants);
     }
 
     /// Whether there is something to hand over.
@@ -321,13 +437,46 @@ impl Queue {
         self.writer.has_any()
     }
 
-    fn note(&mut self, answer: &Answer<'_>) {
-        self.noted = Noted::Nothing;
-        let log = match answer.requested.host() {
+    /// Returns the log of the answer.
+    #[inline(always)]
+    fn log(&self, host: Option<HostId>) -> Option<LogId> {
+        match host {
             Some(host) => self.wants.hosts.get(host.index()).copied().flatten(),
             None => self.wants.others,
+        }
+    }
+
+    /// Whether a trace takes the answer, or a log does.
+    #[inline(never)]
+    fn is_wanted(&mut self, request: Option<&Request<'_>>, host: Option<HostId>, status: Status) -> bool {
+        self.sampling.choose(request, host, status) || self.log(host).is_some()
+    }
+
+    /// Notes an answer that a trace takes, or a log.
+    #[cold]
+    #[inline(never)]
+    fn note_traced(&mut self, answer: &Answer<'_>) {
+        let log = self.log(answer.requested.host());
+        if !self.writer.has_room(LONGEST + self.open * END) {
+            self.sampling.note_no_room();
+            // What is dropped is counted for logs.
+            self.noted = if log.is_some() { Noted::NoRoom } else { Noted::Nothing };
+            return;
+        }
+        self.length = answer.length;
+        let times = (log.unwrap_or(LogId::NONE), answer.start.map(|start| since(self.epoch, start)));
+        let (texts, client) = (answer.requested.texts(), self.client(answer));
+        let slots = self.writer.next();
+        let count = entry::write_other_answer(slots, answer, texts, times, client);
+        entry::set_traces(slots, self.sampling.chosen());
+        self.noted = Noted::Words(count);
+    }
+
+    fn note(&mut self, answer: &Answer<'_>) {
+        let Some(log) = self.log(answer.requested.host()) else {
+            self.noted = Noted::Nothing;
+            return;
         };
-        let Some(log) = log else { return };
         if !self.writer.has_room(LONGEST + self.open * END) {
             self.noted = Noted::NoRoom;
             return;

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use sitar_http::{Field, Method, Request, RequestTarget, Status};
 
+use super::trace::TraceIds;
 use super::*;
 use crate::close::Close;
 use crate::numbers::HttpVersion;
 use crate::peer::Peer;
 use crate::snapshot::HostId;
 
+mod traces;
+
 /// A shard's side with one log, 7, for the first host and 9 for what no host answers.
 fn recorder(queues: &Arc<Queues>) -> Recorder {
-    let wants =
-        Wants { hosts: [Some(LogId(7)), None].into(), others: Some(LogId(9)), trusted: Arc::default() };
+    let wants = Wants { hosts: [Some(LogId(7)), None].into(), others: Some(LogId(9)), ..Wants::default() };
     Recorder::new(Arc::clone(queues), wants, None)
 }
 
@@ -64,7 +66,7 @@ fn a_record_comes_back_as_it_was_written() {
         .into_iter()
         .zip(peers)
     {
-        recorder.note(&Answer {
+        recorder.note_whole(&Answer {
             requested: asked,
             version,
             start: None,
@@ -80,6 +82,7 @@ fn a_record_comes_back_as_it_was_written() {
             count += 1;
             let expected = Record {
                 log: LogId(7),
+                traces: [0; TRACES_MAX],
                 start,
                 duration: Duration::from_micros(250),
                 peer,
@@ -127,7 +130,7 @@ fn of_what_could_not_be_read_the_first_line_is_kept() {
     let mut records = Records::new(queues);
     for (text, method, target) in cases {
         let asked = Request::new(Method::Get, RequestTarget { path: b"/", query: None });
-        recorder.note(&Answer { requested: Requested::Text(text), ..answer(&asked, epoch, 1) });
+        recorder.note_whole(&Answer { requested: Requested::Text(text), ..answer(&asked, epoch, 1) });
         let _ = recorder.begin(false);
         recorder.end_turn(epoch, || epoch);
         let read = records.read(|record| {
@@ -147,7 +150,7 @@ fn only_hosts_with_a_log_are_recorded() {
     let asked = request(b"/");
     let mut answered = |recorder: &mut Recorder, host: Option<HostId>| {
         let requested = Requested::Request(&asked, host);
-        recorder.note(&Answer { requested, ..answer(&asked, epoch, 1) });
+        recorder.note_whole(&Answer { requested, ..answer(&asked, epoch, 1) });
         let _ = recorder.begin(false);
         recorder.end_turn(epoch, || epoch);
         let mut logs = Vec::new();
@@ -159,10 +162,11 @@ fn only_hosts_with_a_log_are_recorded() {
     assert_eq!(answered(&mut recorder, Some(second)), []);
     assert_eq!(answered(&mut recorder, Some(third)), []);
     assert_eq!(answered(&mut recorder, None), [9]);
-    let none = || Wants { hosts: [None].into(), others: None, trusted: Arc::default() };
+    let none = || Wants { hosts: [None].into(), ..Wants::default() };
     recorder.take_up(none());
     assert_eq!(answered(&mut recorder, Some(first)), []);
     assert_eq!(answered(&mut recorder, None), []);
+    assert!(!recorder.is_on(), "it costs as much as with a log");
     // Where no log has ever been wanted there is no queue.
     assert!(!Recorder::new(queues, none(), None).is_on());
 }
@@ -174,13 +178,13 @@ fn a_record_comes_when_its_turn_and_its_answer_have_ended() {
     let queues = Arc::new(Queues::new(epoch));
     let mut recorder = recorder(&queues);
     let mut records = Records::new(queues);
-    recorder.note(&answer(&request(b"/whole"), at(1), 100));
+    recorder.note_whole(&answer(&request(b"/whole"), at(1), 100));
     assert!(recorder.begin(false).is_none());
-    recorder.note(&answer(&request(b"/long"), at(1), 1000));
+    recorder.note_whole(&answer(&request(b"/long"), at(1), 1000));
     let long = recorder.begin(true);
-    recorder.note(&answer(&request(b"/cut"), at(1), 1000));
+    recorder.note_whole(&answer(&request(b"/cut"), at(1), 1000));
     let cut = recorder.begin(true);
-    recorder.note(&answer(&request(b"/watched"), at(1), 1000));
+    recorder.note_whole(&answer(&request(b"/watched"), at(1), 1000));
     let mut watched = recorder.watch(true).unwrap();
     assert_eq!(read(&mut records), [""; 0]);
     recorder.end_turn(at(1), || at(3));
@@ -197,7 +201,7 @@ fn a_record_comes_when_its_turn_and_its_answer_have_ended() {
     assert_eq!(read(&mut records), ["/watched 20 ms 1 stream_reset"]);
     // Nothing has happened in this turn: it does not count.
     recorder.end_turn(at(1), || panic!("the clock is not read"));
-    recorder.note(&answer(&request(b"/watched"), at(30), 1000));
+    recorder.note_whole(&answer(&request(b"/watched"), at(30), 1000));
     recorder.watch(true).unwrap().unsent = 0;
     recorder.note_ends(Cut::StreamReset);
     recorder.end_turn(at(1), || at(30));
@@ -217,7 +221,7 @@ fn where_there_is_no_room_records_are_dropped_and_ends_are_not() {
     for request in [&long, &request(b"/")] {
         let before = records.dropped();
         while records.dropped() == before {
-            recorder.note(&answer(request, epoch, 8));
+            recorder.note_whole(&answer(request, epoch, 8));
             open.extend(Some(recorder.begin(begun % 2 == 0)).filter(|open| !open.is_none()));
             recorder.end_turn(epoch, || epoch);
             begun += 1;
@@ -232,7 +236,7 @@ fn where_there_is_no_room_records_are_dropped_and_ends_are_not() {
     let all = read(&mut records).len();
     assert_eq!((all + 2, records.dropped()), (begun, 2));
     assert!(opened > 60, "{opened} of {all} had an end to come");
-    recorder.note(&answer(&request(b"/"), epoch, 8));
+    recorder.note_whole(&answer(&request(b"/"), epoch, 8));
     assert!(!recorder.begin(true).is_none(), "there is room again");
     assert_eq!(records.dropped(), 2);
     // Many in one turn are copied before its end.
@@ -240,7 +244,7 @@ fn where_there_is_no_room_records_are_dropped_and_ends_are_not() {
     let mut recorder = self::recorder(&queues);
     let mut records = Records::new(queues);
     for _ in 0..1000 {
-        recorder.note(&answer(&long, epoch, 8));
+        recorder.note_whole(&answer(&long, epoch, 8));
         let _ = recorder.begin(false);
     }
     assert_eq!(read(&mut records), [""; 0], "the turn has not ended");
@@ -256,7 +260,7 @@ fn a_shard_that_is_faster_than_the_reader_does_not_keep_it() {
     let mut recorder = recorder(&queues);
     let mut records = Records::new(queues);
     let mut answered = || {
-        recorder.note(&answer(&request(b"/"), epoch, 5));
+        recorder.note_whole(&answer(&request(b"/"), epoch, 5));
         let _ = recorder.begin(false);
         recorder.end_turn(epoch, || epoch);
     };
@@ -284,7 +288,7 @@ fn answers_that_are_too_many_to_follow_are_recorded_at_once() {
     let (long, short) = (request(&path), request(b"/short"));
     let mut open = Vec::new();
     let mut begin = |recorder: &mut Recorder, records: &mut Records, request| {
-        recorder.note(&answer(request, epoch, 1000));
+        recorder.note_whole(&answer(request, epoch, 1000));
         open.extend(Some(recorder.begin(true)).filter(|open| !open.is_none()));
         recorder.end_turn(epoch, || epoch);
         (open.len(), read(records))
@@ -307,7 +311,7 @@ fn answers_that_are_too_many_to_follow_are_recorded_at_once() {
         count = open;
         assert!(count < 100_000, "the ends are without limit");
     }
-    recorder.note(&answer(&short, epoch, 7));
+    recorder.note_whole(&answer(&short, epoch, 7));
     let _ = recorder.begin(false);
     recorder.end_turn(epoch, || epoch);
     assert_eq!(read(&mut records), ["/short 0 ms 7 whole"]);
@@ -329,11 +333,11 @@ fn answers_of_a_shard_that_fails_are_recorded() {
     let queues = Arc::new(Queues::new(epoch));
     let mut failing = recorder(&queues);
     let mut records = Records::new(Arc::clone(&queues));
-    failing.note(&answer(&request(b"/long"), epoch, 50));
+    failing.note_whole(&answer(&request(b"/long"), epoch, 50));
     let _long = failing.begin(true);
     failing.end_turn(epoch, || epoch);
     // This turn does not end.
-    failing.note(&answer(&request(b"/unknown"), epoch, 50));
+    failing.note_whole(&answer(&request(b"/unknown"), epoch, 50));
     let _ = failing.begin(false);
     assert_eq!(read(&mut records), [""; 0]);
     assert!(!records.is_over());
@@ -345,7 +349,7 @@ fn answers_of_a_shard_that_fails_are_recorded() {
     // Its successor has a queue of its own.
     let mut next = recorder(&queues);
     assert!(!records.is_over());
-    next.note(&answer(&request(b"/next"), epoch, 5));
+    next.note_whole(&answer(&request(b"/next"), epoch, 5));
     let _ = next.begin(false);
     next.end_turn(epoch, || epoch);
     assert_eq!(read(&mut records), ["/next 0 ms 5 whole"]);
@@ -365,7 +369,7 @@ fn a_reader_that_sleeps_is_called_by_the_end_of_a_shard() {
                 records.rest(Duration::from_secs(3600));
             }
         });
-        failing.note(&answer(&request(b"/"), epoch, 5));
+        failing.note_whole(&answer(&request(b"/"), epoch, 5));
         let _ = failing.begin(false);
         failing.end_turn(epoch, || epoch);
         let until = Instant::now() + Duration::from_secs(60);
@@ -374,7 +378,7 @@ fn a_reader_that_sleeps_is_called_by_the_end_of_a_shard() {
             thread::sleep(Duration::from_millis(1));
         }
         // This turn does not end.
-        failing.note(&answer(&request(b"/"), epoch, 5));
+        failing.note_whole(&answer(&request(b"/"), epoch, 5));
         let _ = failing.begin(false);
         drop(failing);
         let until = Instant::now() + Duration::from_secs(60);
@@ -419,7 +423,7 @@ fn a_reader_that_sleeps_is_called() {
                     thread::sleep(Duration::from_millis(1));
                 }
             }
-            recorder.note(&answer(&request(b"/"), epoch, 5));
+            recorder.note_whole(&answer(&request(b"/"), epoch, 5));
             let _ = recorder.begin(false);
             recorder.end_turn(epoch, || epoch);
             while read.load(Ordering::SeqCst) <= number {

@@ -376,6 +376,7 @@ impl<E: Engine> Shard<E> {
                 Message::Passed(handed) => self.arrivals.add(*handed),
                 Message::Evict(bytes) => self.cx.served.cache.evict(bytes),
                 Message::FilesWanted => self.cx.files.want(),
+                Message::Traces => self.cx.shared.log.take_up_traces(),
                 Message::Swap(next, table) => self.take_up(next, table),
             }
         }

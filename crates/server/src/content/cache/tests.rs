@@ -48,6 +48,7 @@ impl Pair {
                 Message::Swap(..) => panic!("a swap"),
                 Message::Verified { .. } => panic!("a verdict"),
                 Message::Passed(_) => panic!("a connection"),
+                Message::Traces => panic!("traces"),
             }
         }
         assert!(!waiting);

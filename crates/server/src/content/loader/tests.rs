@@ -199,7 +199,8 @@ fn loaded(inbox: &Inbox) -> Vec<(FileKey, bool)> {
         | Message::FilesWanted
         | Message::Swap(..)
         | Message::Verified { .. }
-        | Message::Passed(_) => None,
+        | Message::Passed(_)
+        | Message::Traces => None,
     });
     loaded.collect()
 }

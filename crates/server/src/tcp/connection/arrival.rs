@@ -31,7 +31,10 @@ impl Connection {
     /// The first thing that happens: the ring starts to receive, unless it has to be known first
     /// who the peer is.
     pub(crate) fn on_accept<E: Engine>(&mut self, cx: &mut Context<E>) -> Result<(), Close> {
-        if cx.served.wants_peers() || matches!(self.header, ProxyHeader::Undecided(_)) {
+        if cx.served.wants_peers()
+            || cx.shared.log.is_on()
+            || matches!(self.header, ProxyHeader::Undecided(_))
+        {
             self.io.hold_receiving();
             return Ok(());
         }

@@ -35,10 +35,10 @@ impl Transport {
             request: requested.probed(),
         });
         log.note_start(start);
-        if log.is_on() {
+        log.note(requested, status, || {
             let (peer, tls) = (self.known().peer(), self.known().tls());
-            log.note(&Answer { requested, version, start, peer, tls, status, length });
-        }
+            Answer { requested, version, start, peer, tls, status, length }
+        });
     }
 
     /// Notes the reply to a request of HTTP/2.

@@ -33,6 +33,7 @@ pub fn access_log(bytes: &[u8]) {
     };
     let record = Record {
         log: LogId(0),
+        traces: [0; 4],
         start: Instant::now(),
         duration: Duration::from_micros(u64::from(time) << (length % 40)),
         peer: if peer == 255 { Some(Peer::Unix) } else { address(peer).map(Peer::Ip) },

@@ -10,6 +10,7 @@ use super::*;
 fn record() -> Record<'static> {
     Record {
         log: LogId(3),
+        traces: [0; 4],
         start: Instant::now(),
         duration: Duration::from_micros(1_000_345),
         peer: Some(Peer::Ip("198.51.100.78".parse().unwrap())),

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use sitar::cli::{self, Verb};
 use sitar::error::{self, Error};
-use sitar::{admin, cert, check, config, doctor, events, output, pack, prove, serve, systemd, top, trust};
+use sitar::{
+    admin, cert, check, config, doctor, events, output, pack, prove, serve, systemd, top, trace, trust,
+};
 
 fn main() -> ExitCode {
     if let Some(code) = systemd::step() {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Verb::Config(action) => config::run(&action),
         Verb::Status(arguments) => admin::status(&arguments),
         Verb::Top(arguments) => top::run(&arguments),
+        Verb::Trace(arguments) => trace::run(&arguments),
         Verb::Reload(arguments) => admin::reload(&arguments),
         Verb::Drain(arguments) => admin::drain(&arguments),
         Verb::Upgrade(arguments) => admin::upgrade(&arguments),

@@ -23,7 +23,7 @@ mod pack;
 mod prove;
 mod variables;
 
-pub use admin::{Drain, Reload, Server, Status, Top, Upgrade};
+pub use admin::{Drain, Reload, Server, Status, Top, Trace, Upgrade};
 pub(crate) use advice::{distance, instead_of_site};
 pub use cert::{CertAction, RevocationReason};
 pub use config::ConfigAction;
@@ -106,6 +106,13 @@ pub enum Verb {
         histogram.\n\nExit codes: 0 done, 1 no server answered, 2 usage."
     )]
     Top(Top),
+    /// Show samples of what a running server answers, as it answers, for a time
+    #[command(
+        after_help = "It ends after --duration or --count, with Ctrl-C, and when the server stops. A server takes at \
+        most 1,000 records a second for each of its shards. Addresses are as in the access log of the host, and \
+        truncated where it has none.\n\nExit codes: 0 done, 1 no server answered, it refused, or it ended, 2 usage."
+    )]
+    Trace(Trace),
     /// Have a running server read its configuration again, and everything that it names
     #[command(
         after_help = "Exit codes: 0 reloaded, 1 refused (then nothing has changed) or no server answered, 2 usage."

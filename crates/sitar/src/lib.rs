@@ -62,6 +62,7 @@ pub mod start;
 mod supervisor;
 pub mod systemd;
 pub mod top;
+pub mod trace;
 pub mod trust;
 mod unix_socket;
 pub mod watch;

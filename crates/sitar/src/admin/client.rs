@@ -36,6 +36,24 @@ impl Request {
 /// # Errors
 /// No sitar answers there, this user may not ask it, or it did not understand; with what helps.
 pub fn ask(path: &Path, request: &Request) -> Result<Value, Error> {
+    let failed = |error: io::Error| unanswered(path, &error, request);
+    let stream = open(path, request)?;
+    let mut answer = Vec::new();
+    match stream.take(ANSWER_MAX).read_to_end(&mut answer) {
+        // It closed before it had read everything; what it said has come.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset && !answer.is_empty() => {}
+        other => {
+            other.map_err(failed)?;
+        }
+    }
+    read(path, request, &answer)
+}
+
+/// Connects to the server at a path, and sends a request.
+///
+/// # Errors
+/// No sitar is there, or this user may not ask it.
+pub(crate) fn open(path: &Path, request: &Request) -> Result<UnixStream, Error> {
     let address = unix_socket::address(Purpose::Admin, path)?;
     let socket = connect(&address).map_err(|errno| explain(path, errno))?;
     let failed = |error: io::Error| unanswered(path, &error, request);
@@ -46,14 +64,14 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, Error> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         other => other.map_err(failed)?,
     }
-    let mut answer = Vec::new();
-    match stream.take(ANSWER_MAX).read_to_end(&mut answer) {
-        // It closed before it had read everything; what it said has come.
-        Err(error) if error.kind() == ErrorKind::ConnectionReset && !answer.is_empty() => {}
-        other => {
-            other.map_err(failed)?;
-        }
-    }
+    Ok(stream)
+}
+
+/// Reads the document that a server has answered with.
+///
+/// # Errors
+/// It is none that this version understands, or the server has refused.
+pub(crate) fn read(path: &Path, request: &Request, answer: &[u8]) -> Result<Value, Error> {
     let foreign = |why: &str| {
         Error::new(format!("what answers at {} is no sitar that this one understands", printable(path)))
             .cause(why)
@@ -61,7 +79,7 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, Error> {
     if answer.is_empty() {
         return Err(unanswered(path, &ErrorKind::UnexpectedEof.into(), request));
     }
-    let document: Value = serde_json::from_slice(&answer).map_err(|_| foreign("its answer is no JSON"))?;
+    let document: Value = serde_json::from_slice(answer).map_err(|_| foreign("its answer is no JSON"))?;
     if document.get("schema").is_none() {
         return Err(foreign("its answer has no schema"));
     }

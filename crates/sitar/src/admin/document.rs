@@ -180,6 +180,7 @@ pub(super) fn answer(reply: &Reply) -> Value {
         Reply::Reload(reload) => {
             json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "reload": reload.to_json() })
         }
+        Reply::HandedOver | Reply::Refused(_) => Value::Null,
         Reply::Drain => json!({ "schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "draining": true }),
         Reply::Upgrade(Ok(Upgraded { version, pid })) => {
             json!({ "schema": SCHEMA, "version": version, "upgrade": { "ok": true, "pid": pid } })

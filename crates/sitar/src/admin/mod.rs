@@ -20,6 +20,7 @@ mod totals;
 mod verbs;
 
 pub use client::ask;
+pub(crate) use client::{open, read};
 pub use document::{
     Certificate, Listener, Log, Reload, Site, SiteContent, SiteEncodings, SiteState, Status, Upgraded,
     Worker, read_reload, read_status, read_upgrade,
@@ -38,6 +39,7 @@ pub use verbs::{drain, reload, status, upgrade};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::trace::Spec;
 use crate::unix_socket::{self, Purpose};
 
 /// Checks that the socket could be made at a path, without making or removing anything. One on
@@ -81,6 +83,8 @@ pub enum Request {
     },
     /// Replace the keys of all accounts with authorities.
     RollOver,
+    /// Write samples of answers, for a time.
+    Trace(Box<Spec>),
 }
 
 /// An answer.
@@ -101,6 +105,10 @@ pub enum Reply {
     /// To [`Request::Renew`], [`Request::Revoke`] and [`Request::RollOver`]: it has begun, or why
     /// not.
     Begun(Result<(), Error>),
+    /// To [`Request::Trace`]: another process answers.
+    HandedOver,
+    /// The request is understood, and nothing is done: why not.
+    Refused(Error),
 }
 
 impl Request {
@@ -116,6 +124,7 @@ impl Request {
             Request::Renew { .. } => "renew",
             Request::Revoke { .. } => "revoke",
             Request::RollOver => "roll-over",
+            Request::Trace(_) => "trace",
         }
     }
 
@@ -126,11 +135,28 @@ impl Request {
             Request::Upgrade { wait } => format!("{word} {wait}"),
             Request::Renew { name } => format!("{word} {name}"),
             Request::Revoke { name, reason } => format!("{word} {reason} {name}"),
+            Request::Trace(spec) => format!("{word} {}", spec.to_json()),
             _ => word.to_owned(),
         }
     }
 
-    fn read(line: &[u8]) -> Option<Request> {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// It is none of a request: a sentence.
+    fn read(line: &[u8]) -> Result<Request, String> {
+        if let Some(spec) = line.strip_prefix(b"trace ") {
+            return Spec::read(spec).map(|spec| Request::Trace(Box::new(spec)));
+        }
+        Request::read_known(line).ok_or_else(|| {
+            // Enough to see what it was.
+            let line = line.get(..SHOWN_MAX).unwrap_or(line);
+            let line = String::from_utf8_lossy(line.trim_ascii());
+            format!("unknown request '{line}'")
+        })
+    }
+
+    fn read_known(line: &[u8]) -> Option<Request> {
         let line = std::str::from_utf8(line).ok()?.trim_ascii();
         match line.split_once(' ') {
             None if line == "upgrade" => Some(Request::Upgrade { wait: UPGRADE_WAIT }),
@@ -158,6 +184,9 @@ impl Request {
 
 /// Seconds that a new program may take to serve, where nothing else is said.
 pub const UPGRADE_WAIT: u32 = 60;
+
+/// Bytes of a request that is not known which are in the answer.
+const SHOWN_MAX: usize = 320;
 
 /// The version of the documents' shape.
 const SCHEMA: u64 = 1;

@@ -28,7 +28,7 @@ const ASKING: Duration = Duration::from_secs(5);
 /// Time for a client to take the answer.
 const ANSWERING: Duration = Duration::from_secs(30);
 /// Bytes of a request, at most, its end included.
-const REQUEST_MAX: usize = 320;
+const REQUEST_MAX: usize = 4096;
 /// Pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,10 +83,14 @@ impl Admin {
     }
 
     /// Answers requests on a thread of its own, one after the other, until the result is dropped.
+    /// The handler gets the connection as well, which it may hand to another process.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn serve(self, handler: impl FnMut(Request) -> Reply + Send + 'static) -> Result<Serving, Error> {
+    pub fn serve(
+        self,
+        handler: impl FnMut(Request, BorrowedFd<'_>) -> Reply + Send + 'static,
+    ) -> Result<Serving, Error> {
         let failed = |error: io::Error| Error::new("cannot serve the admin socket").cause(error);
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|errno| failed(errno.into()))?);
@@ -97,7 +101,7 @@ impl Admin {
         Ok(Serving { wake, leaves, thread: Some(thread) })
     }
 
-    fn run(self, stop: &OwnedFd, mut handler: impl FnMut(Request) -> Reply) {
+    fn run(self, stop: &OwnedFd, mut handler: impl FnMut(Request, BorrowedFd<'_>) -> Reply) {
         // Its file goes when the thread ends.
         let Admin { socket, place, leaves } = self;
         let mut clients: Vec<Client> = Vec::with_capacity(CLIENTS_MAX);
@@ -267,21 +271,21 @@ impl Client {
     }
 
     /// Does what can be done now. `Ok(false)`: it is done with.
-    fn go_on(&mut self, handler: &mut impl FnMut(Request) -> Reply) -> Result<bool, Errno> {
+    fn go_on(&mut self, handler: &mut impl FnMut(Request, BorrowedFd<'_>) -> Reply) -> Result<bool, Errno> {
         let refusal = self.refusal.clone();
         match self.receive() {
             Ok(Some(asked)) => {
-                let answer = match (asked, refusal) {
+                let request = match (asked, refusal) {
                     (Asked::Nothing, _) => return Ok(false),
-                    (_, Some(why)) => document::error(&why),
-                    (Asked::TooLong, None) => document::error("the request is too long"),
-                    (Asked::Line(line), None) => match Request::read(line) {
-                        Some(request) => document::answer(&handler(request)),
-                        None => {
-                            let line = String::from_utf8_lossy(line.trim_ascii());
-                            document::error(&format!("unknown request '{line}'"))
-                        }
-                    },
+                    (_, Some(why)) => Err(why),
+                    (Asked::TooLong, None) => Err("the request is too long".to_owned()),
+                    (Asked::Line(line), None) => Request::read(line),
+                };
+                let answer = match request.map(|request| handler(request, self.socket.as_fd())) {
+                    Ok(Reply::HandedOver) => return Ok(false),
+                    Ok(Reply::Refused(why)) => document::error(&why.sentence()),
+                    Ok(reply) => document::answer(&reply),
+                    Err(why) => document::error(&why),
                 };
                 self.state = State::answering(&answer);
                 self.deadline = Instant::now() + ANSWERING;

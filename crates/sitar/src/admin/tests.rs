@@ -6,6 +6,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use sitar_acme::{Progress, Stage};
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ fn socket() -> (TempDir, PathBuf) {
 /// A server that answers with its number of requests as the length of its life.
 fn serve(path: &Path) -> Serving {
     let mut requests = 0;
-    let handler = move |request| {
+    let handler = move |request, _: BorrowedFd<'_>| {
         requests += 1;
         match request {
             Request::Status => {
@@ -40,6 +41,7 @@ fn serve(path: &Path) -> Serving {
             Request::Revoke { name, reason: 4 } if name == "a.example" => Reply::Begun(Ok(())),
             Request::Renew { name } | Request::Revoke { name, .. } => Reply::Begun(Err(Error::new(name))),
             Request::RollOver => Reply::Begun(Ok(())),
+            Request::Trace(_) => Reply::Refused(Error::new("no worker serves now")),
         }
     };
     Admin::bind(path).unwrap().serve(handler).unwrap()
@@ -138,8 +140,12 @@ fn the_line_is_all_that_counts() {
         (b"status now\n", "\"error\": \"unknown request 'status now'\""),
         (b"GET / HTTP/1.1\r\n\r\n", "\"error\": \"unknown request 'GET / HTTP/1.1'\""),
         (b"\xff\0\n", "\"error\": \"unknown request '\u{fffd}\\u0000'\""),
-        (&[b'a'; 319], "\"error\": \"unknown request 'aaa"),
-        (&[b'a'; 320], "\"error\": \"the request is too long\""),
+        (b"trace {}\n", "\"error\": \"no worker serves now\""),
+        (b"trace {\"x\":1}\n", "\"error\": \"this version knows no 'x' of a trace\""),
+        (b"trace \n", "\"error\": \"what to trace is no JSON\""),
+        (b"trace\n", "\"error\": \"unknown request 'trace'\""),
+        (&[b'a'; 4095], "\"error\": \"unknown request 'aaa"),
+        (&[b'a'; 4096], "\"error\": \"the request is too long\""),
     ] {
         let answer = exchange(&path, bytes);
         assert!(answer.contains(wanted), "{}: {answer}", bytes.escape_ascii());
@@ -221,7 +227,7 @@ fn clients_that_go_before_the_answer() {
     let handled = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&handled);
     let large = Status { warnings: vec!["x".repeat(4 << 20)], ..Status::default() };
-    let handler = move |_| {
+    let handler = move |_, _: BorrowedFd<'_>| {
         counter.fetch_add(1, Ordering::SeqCst);
         Reply::Status(Box::new(large.clone()))
     };
@@ -441,7 +447,7 @@ fn who_may_ask() {
 fn time_in_which_another_is_answered_does_not_count() {
     let (_folder, path) = socket();
     let (begun, begins) = std::sync::mpsc::channel();
-    let handler = move |request| match request {
+    let handler = move |request, _: BorrowedFd<'_>| match request {
         Request::Status => Reply::Status(Box::default()),
         Request::Reload => {
             begun.send(()).unwrap();

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
+
+use crate::trace;
 
 /// The arguments of `sitar status`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -39,6 +41,47 @@ fn interval(text: &str) -> Result<Duration, String> {
         Some(seconds @ 0.1..=3600.0) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("not a number of seconds from 0.1 to 3600".to_owned()),
     }
+}
+
+/// The arguments of `sitar trace`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Trace {
+    /// Only answers of this host: the name that was asked for, or the name of a site
+    #[arg(long, value_name = "HOST", value_parser = trace::host)]
+    pub host: Option<String>,
+
+    /// Only answers for this path, as clients send it and without a query; with * at its end, for
+    /// those that begin so
+    #[arg(long, value_name = "PATH", value_parser = trace::path)]
+    pub path: Option<String>,
+
+    /// Only answers with this status, such as 404, or this class, such as 5xx
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    pub status: Option<String>,
+
+    /// Of the answers that match, one of this many of each shard
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..))]
+    pub sample: u32,
+
+    /// Time after which it ends, such as 500ms, 10s, 5m or 1h, which is the most
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = trace::duration)]
+    pub duration: Duration,
+
+    /// Records after which it ends
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+
+    /// Print the lines as they come, for a program
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+fn status(text: &str) -> Result<String, String> {
+    trace::status(text).map(|_| text.to_ascii_lowercase())
 }
 
 /// The arguments of `sitar reload`.

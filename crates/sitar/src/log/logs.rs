@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sitar_server::{LogId, Record, Records, Worker};
+use sitar_server::{LogId, Record, Records, TRACES_MAX, Worker};
 
 use super::open::name;
 use super::sink::Sink;
+use super::trace::NewTrace;
 use super::writer::{End, LogCounts, NewLog, RETIRED_MAX, Source, Writer};
 use super::{LogNumbers, Style};
 use crate::config::{LogConfig, SiteConfig, Target};
 use crate::events::Event;
+use crate::trace::Spec;
 
 /// A rest without an end.
 const LONG: Duration = Duration::from_secs(60 * 60);
@@ -33,6 +35,10 @@ pub(crate) struct Logs {
     leaving: Vec<Known>,
     /// What was counted of those that it has let go: written, sampled, failed.
     forgotten: [u64; 3],
+    /// Has a handle more for each trace that is not done with.
+    traces: Arc<()>,
+    /// The worker leaves, and there are no traces any more.
+    is_leaving: bool,
 }
 
 /// A log, and its number.
@@ -98,7 +104,7 @@ impl Logs {
         // Fewer than 2,000 are in use.
         loop {
             *last = last.wrapping_add(1);
-            if !is_used(LogId(*last)) {
+            if !is_used(LogId(*last)) && LogId(*last) != LogId::NONE {
                 return LogId(*last);
             }
         }
@@ -126,7 +132,11 @@ impl Logs {
     /// # Errors
     /// The system refuses a thread.
     pub(crate) fn start(&mut self, worker: &Worker) -> io::Result<()> {
-        if self.end.is_some() || self.current.is_empty() {
+        if self.current.is_empty() { Ok(()) } else { self.start_thread(worker) }
+    }
+
+    fn start_thread(&mut self, worker: &Worker) -> io::Result<()> {
+        if self.end.is_some() {
             return Ok(());
         }
         let records = worker.records();
@@ -134,6 +144,37 @@ impl Logs {
         let say = |level, line: &str| Event::new(level, line).say();
         self.end = Some(self.writer.start(records, Box::new(move || waker.wake()), say)?);
         Ok(())
+    }
+
+    /// Has a trace written to a client's connection.
+    ///
+    /// # Errors
+    /// It cannot be: a sentence.
+    pub(crate) fn trace(&mut self, worker: &Worker, spec: Spec, client: OwnedFd) -> Result<(), String> {
+        if self.is_leaving {
+            return Err("the server stops, or another worker takes over".to_owned());
+        }
+        // Those that have ended and wait for their clients count as well.
+        let full = || format!("{TRACES_MAX} traces run already, and that is the most at a time");
+        if Arc::strong_count(&self.traces) > TRACES_MAX {
+            return Err(full());
+        }
+        let sink = Sink::new(client).map_err(|errno| errno.to_string())?;
+        self.start_thread(worker).map_err(|error| error.to_string())?;
+        let (traces, shards) = (worker.traces(), worker.shards());
+        let place = Arc::clone(&self.traces);
+        let start = || {
+            let taking = Box::new(traces.start(spec.filter())?);
+            Some(NewTrace { taking, spec, shards, sink, place })
+        };
+        if self.writer.trace(start) { Ok(()) } else { Err(full()) }
+    }
+
+    /// Ends traces: the worker leaves.
+    pub(crate) fn end_traces(&mut self) {
+        if !std::mem::replace(&mut self.is_leaving, true) {
+            self.writer.end_traces();
+        }
     }
 
     /// Has logs written to what was opened again. One that is not in force any more ends, unless

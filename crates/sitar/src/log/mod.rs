@@ -7,6 +7,7 @@
 //! | `writer` | the thread between the shards' records and the sinks |
 //! | `open` | opens what is written to |
 //! | `logs` | the logs of a worker, and their numbers |
+//! | `trace` | the traces of a worker, whose records are among those of the logs |
 //! | `complaint` | when the operator hears that records are dropped |
 
 mod complaint;
@@ -16,10 +17,14 @@ pub(crate) mod open;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod writer;
 
 use self::format::{Addresses, Format};
 pub(crate) use self::logs::{Logs, Plan};
+
+/// Bytes that may wait for the client of a trace.
+pub(crate) const WAITING_MAX: usize = sink::PENDING_MAX;
 
 /// The most logs at a time.
 pub(crate) const LOGS_MAX: usize = 1024;

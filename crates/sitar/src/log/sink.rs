@@ -109,16 +109,29 @@ impl Sink {
 
     /// Whether it is time to write.
     pub(crate) fn has_piece(&self) -> bool {
-        self.pending() >= PIECE
+        self.waiting() >= PIECE
     }
 
-    fn pending(&self) -> usize {
+    /// Returns the number of bytes that wait for room.
+    pub(crate) fn waiting(&self) -> usize {
         self.buffer.len() - self.sent
+    }
+
+    /// Has a line appended that is the last one, whether there is room or not.
+    pub(crate) fn add_last(&mut self, line: impl FnOnce(&mut Vec<u8>)) {
+        line(&mut self.buffer);
+    }
+
+    /// Whether the other end of a socket is closed.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::empty())];
+        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Has a line appended to what is to be written. Returns whether there was room.
     pub(crate) fn add(&mut self, line: impl FnOnce(&mut Vec<u8>)) -> bool {
-        if self.pending() >= PENDING_MAX {
+        if self.waiting() >= PENDING_MAX {
             return false;
         }
         if self.buffer.is_empty() && self.is_torn {

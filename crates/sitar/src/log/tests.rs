@@ -17,14 +17,16 @@ use super::sink::{PENDING_MAX, Sink};
 use super::writer::{End, LogCounts, NewLog, Source, Writer};
 use super::{Sample, Style};
 
+mod traces;
+
 /// Records in the place of a worker's.
 #[derive(Clone, Default)]
 struct Queue(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
 struct State {
-    /// Log, status, target.
-    records: VecDeque<(LogId, Status, String)>,
+    /// Log, status, target, traces.
+    records: VecDeque<(LogId, Status, String, [u32; 4])>,
     is_over: bool,
     is_called: bool,
     dropped: u64,
@@ -37,15 +39,23 @@ impl Queue {
     }
 
     fn push(&self, log: u16, target: &str) {
-        self.change(|state| state.records.push_back((LogId(log), Status::OK, target.into())));
+        self.push_status(LogId(log), Status::OK, target, [0; 4]);
+    }
+
+    fn push_traced(&self, traces: [u32; 4], target: &str) {
+        self.push_status(LogId::NONE, Status::OK, target, traces);
+    }
+
+    fn push_status(&self, log: LogId, status: Status, target: &str, traces: [u32; 4]) {
+        self.change(|state| state.records.push_back((log, status, target.into(), traces)));
     }
 }
 
 impl Source for Queue {
     fn read(&mut self, mut take: impl FnMut(&Record<'_>)) -> usize {
         let records = std::mem::take(&mut self.0.0.lock().unwrap().records);
-        for (log, status, target) in &records {
-            take(&record(*log, *status, target.as_bytes()));
+        for (log, status, target, traces) in &records {
+            take(&Record { traces: *traces, ..record(*log, *status, target.as_bytes()) });
         }
         records.len()
     }
@@ -70,6 +80,7 @@ impl Source for Queue {
 fn record(log: LogId, status: Status, target: &[u8]) -> Record<'_> {
     Record {
         log,
+        traces: [0; 4],
         start: Instant::now(),
         duration: Duration::ZERO,
         peer: None,
@@ -197,7 +208,8 @@ fn a_sample_is_one_of_as_many_of_its_class() {
     let internal_error = Status::from_code(500).unwrap();
     for number in 0..30 {
         for status in [Status::OK, Status::FOUND, Status::NOT_FOUND, internal_error] {
-            log.queue.change(|state| state.records.push_back((LogId(1), status, format!("/{number}"))));
+            log.queue
+                .change(|state| state.records.push_back((LogId(1), status, format!("/{number}"), [0; 4])));
         }
     }
     log.stop();

@@ -15,7 +15,9 @@ use std::{io, thread};
 use sitar_server::{LogId, Record};
 
 use super::complaint::Complaint;
+use super::format::Addresses;
 use super::sink::Sink;
+use super::trace::{NewTrace, Tracings};
 use super::{Style, format};
 use crate::events::Level;
 
@@ -74,6 +76,10 @@ enum Order {
     Set(Vec<NewLog>),
     /// These were opened again, and no others go on that are not in force any more.
     Reopen(Vec<NewLog>),
+    /// A trace begins.
+    Trace(NewTrace),
+    /// Traces end.
+    EndTraces,
 }
 
 #[derive(Default)]
@@ -123,6 +129,7 @@ impl Writer {
             orders: Arc::clone(&self.orders),
             logs: BTreeMap::new(),
             retired: Vec::new(),
+            traces: Tracings::default(),
             source,
             say: Box::new(say),
             full: Complaint::default(),
@@ -141,6 +148,24 @@ impl Writer {
     /// among them end: their files may have been removed.
     pub(crate) fn reopen(&self, logs: Vec<NewLog>) {
         self.leave(Order::Reopen(logs));
+    }
+
+    /// Has a trace written. `start` starts it, and its records do not come before its order.
+    pub(super) fn trace(&self, start: impl FnOnce() -> Option<NewTrace>) -> bool {
+        let mut left = lock(&self.orders.left);
+        // Who finds a record of it waits for the order.
+        self.orders.any.store(true, Ordering::Release);
+        let Some(new) = start() else { return false };
+        left.push(Order::Trace(new));
+        drop(left);
+        self.orders.any.store(true, Ordering::Release);
+        self.wake();
+        true
+    }
+
+    /// Has all traces end.
+    pub(crate) fn end_traces(&self) {
+        self.leave(Order::EndTraces);
     }
 
     fn leave(&self, order: Order) {
@@ -195,6 +220,7 @@ struct Writing<S> {
     logs: BTreeMap<LogId, Log>,
     /// Logs that are not in force any more, the oldest first.
     retired: Vec<LogId>,
+    traces: Tracings,
     source: S,
     say: Say,
     /// Queues that were full, and logs that ended before their records were read.
@@ -208,15 +234,22 @@ impl<S: Source> Writing<S> {
         let mut flushed = Instant::now();
         loop {
             let (logs, orders, retired) = (&mut self.logs, &self.orders, &mut self.retired);
-            let say = &mut self.say;
-            take_orders(orders, logs, retired, say);
+            let (say, traces) = (&mut self.say, &mut self.traces);
+            take_orders(orders, (&mut *logs, &mut *traces), retired, say);
             let clock = Clock::now();
             let count = self.source.read(|record| {
-                if !logs.contains_key(&record.log) {
-                    take_orders(orders, logs, retired, say);
+                if !logs.contains_key(&record.log) || !traces.know(record) {
+                    take_orders(orders, (&mut *logs, &mut *traces), retired, say);
+                }
+                if !traces.is_empty() {
+                    // Without a log nothing says that whole addresses may be kept.
+                    let log = logs.get(&record.log);
+                    let addresses = log.map_or(Addresses::Truncated, |log| log.style.addresses);
+                    traces.take(record, addresses, clock);
                 }
                 match logs.get_mut(&record.log) {
                     Some(log) => log.take(record, clock, say),
+                    None if record.log == LogId::NONE => {}
                     None => drop(orders.unknown.fetch_add(1, Ordering::Relaxed)),
                 }
             });
@@ -225,8 +258,10 @@ impl<S: Source> Writing<S> {
                 flushed = Instant::now();
             }
             if self.orders.ends.load(Ordering::Acquire) {
+                self.traces.stop();
                 let at = *ends_at.get_or_insert_with(|| Instant::now() + END);
-                let is_done = count == 0 && self.source.is_over() && !self.is_pending();
+                let is_done =
+                    count == 0 && self.source.is_over() && !self.is_pending() && self.traces.is_empty();
                 if is_done || Instant::now() >= at {
                     break;
                 }
@@ -254,6 +289,7 @@ impl<S: Source> Writing<S> {
 
     /// Writes what there is, and speaks of what has changed.
     fn flush(&mut self) {
+        self.traces.go_on();
         for log in self.logs.values_mut() {
             log.flush(&mut self.say);
             if let Some(dropped) = log.complaint.is_over() {
@@ -285,15 +321,16 @@ impl<S: Source> Writing<S> {
     fn rest(&mut self) {
         let complaints = self.logs.values().map(|log| &log.complaint).chain([&self.full]);
         let retry = self.is_pending() || self.orders.ends.load(Ordering::Acquire);
-        let limit = complaints.filter_map(Complaint::ends_in).chain(retry.then_some(RETRY)).min();
+        let limits = complaints.filter_map(Complaint::ends_in).chain(retry.then_some(RETRY));
+        let limit = limits.chain(self.traces.next()).min();
         self.source.rest(limit);
     }
 }
 
-/// Takes logs that were left since the last time.
+/// Takes what was left since the last time.
 fn take_orders(
     orders: &Orders,
-    logs: &mut BTreeMap<LogId, Log>,
+    (logs, traces): (&mut BTreeMap<LogId, Log>, &mut Tracings),
     retired: &mut Vec<LogId>,
     say: &mut dyn FnMut(Level, &str),
 ) {
@@ -318,6 +355,14 @@ fn take_orders(
             Order::Reopen(all) => {
                 gone.extend(retired.extract_if(.., |id| all.iter().all(|log| log.id != *id)));
                 all
+            }
+            Order::Trace(new) => {
+                traces.begin(new);
+                continue;
+            }
+            Order::EndTraces => {
+                traces.stop();
+                continue;
             }
         };
         for new in all {
@@ -419,7 +464,7 @@ impl Log {
 
 /// The time of day of an instant.
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+pub(super) struct Clock {
     instant: Instant,
     /// Since the epoch.
     time: Duration,
@@ -431,7 +476,7 @@ impl Clock {
         Clock { instant: Instant::now(), time }
     }
 
-    fn of(self, instant: Instant) -> Duration {
+    pub(super) fn of(self, instant: Instant) -> Duration {
         match self.instant.checked_duration_since(instant) {
             Some(before) => self.time.saturating_sub(before),
             None => self.time + instant.saturating_duration_since(self.instant),

@@ -38,7 +38,7 @@ const DRAINING: Duration = Duration::from_secs(24 * 60 * 60 + 60);
 /// What a worker that stops has besides the time for its answers.
 const GRACE: Duration = Duration::from_secs(10);
 /// The time for an answer that needs no work.
-const ANSWERING: Duration = Duration::from_secs(6);
+pub(super) const ANSWERING: Duration = Duration::from_secs(6);
 /// A worker that has not answered is not asked for its numbers again before this; then twice as
 /// long each time.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// A worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    line: Line,
+    pub(super) line: Line,
     pub(super) pid: u32,
     pub(super) since: Instant,
     /// The process itself, whatever has its number. `None` where the kernel gives none.
@@ -476,7 +476,7 @@ pub(super) fn start(program: &Program, socket: OwnedFd, name: &str, variable: &s
     orphans::start(command.stdin(Stdio::from(socket)).stdout(Stdio::null()))
 }
 
-fn gone(error: &io::Error) -> Error {
+pub(super) fn gone(error: &io::Error) -> Error {
     let error = match error.kind() {
         io::ErrorKind::BrokenPipe => "it has ended".to_owned(),
         _ => error.to_string(),

@@ -19,6 +19,7 @@ mod renewal;
 mod report;
 mod status;
 mod stops;
+mod traces;
 mod upgrade;
 mod user;
 mod wanted;
@@ -391,7 +392,7 @@ impl Supervisor {
             let _ = self.admin_socket.set(socket);
         }
         let supervisor = Arc::clone(self);
-        let serving = admin.serve(move |request| {
+        let serving = admin.serve(move |request, client| {
             supervisor.rest_soon();
             match request {
                 admin::Request::Status => admin::Reply::Status(Box::new(supervisor.status())),
@@ -410,6 +411,10 @@ impl Supervisor {
                     admin::Reply::Begun(supervisor.revoke_certificate(&name, reason))
                 }
                 admin::Request::RollOver => admin::Reply::Begun(supervisor.roll_over()),
+                admin::Request::Trace(spec) => match supervisor.trace(&spec, client) {
+                    Ok(()) => admin::Reply::HandedOver,
+                    Err(error) => admin::Reply::Refused(error),
+                },
             }
         })?;
         *lock(&self.leaver) = Some(serving.leaver());

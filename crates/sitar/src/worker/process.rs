@@ -30,6 +30,7 @@ use crate::sandbox::Entered;
 use crate::serve::seconds;
 use crate::serve::stop::Telling;
 use crate::settings::ConfigFile;
+use crate::trace::Spec;
 use crate::watch::Opener;
 
 /// The time for the supervisor to open something.
@@ -131,6 +132,7 @@ impl Process {
         if let Some(worker) = self.worker.get() {
             worker.drain();
         }
+        lock(&self.logs).end_traces();
         lock(&self.receivers).leave();
     }
 
@@ -172,6 +174,10 @@ impl Process {
                 Err(why) => json!({ "refused": why }),
             },
             "encodings" => match self.attach(message) {
+                Ok(()) => json!({ "ok": true }),
+                Err(why) => json!({ "refused": why }),
+            },
+            "trace" => match self.trace(message) {
                 Ok(()) => json!({ "ok": true }),
                 Err(why) => json!({ "refused": why }),
             },
@@ -297,6 +303,7 @@ impl Process {
             return;
         };
         worker.stop();
+        lock(&self.logs).end_traces();
         lock(&self.receivers).leave();
         let drain = self.live().as_ref().map_or(0, |live| live.config.settings.stop_seconds);
         lock(&self.telling).get_or_insert_with(|| Telling::start(worker, seconds(drain), &self.has_ended));
@@ -316,6 +323,15 @@ impl Process {
         if let Some(end) = end {
             end.wait();
         }
+    }
+
+    /// Has a trace written to the connection that has come with it.
+    fn trace(&self, message: Message) -> Result<(), String> {
+        let Message { value, descriptors, .. } = message;
+        let spec = Spec::from_json(value.get("trace").unwrap_or(&Value::Null))?;
+        let client = descriptors.into_iter().next().ok_or("no connection has come")?;
+        let worker = self.worker.get().ok_or("nothing is served yet")?;
+        lock(&self.logs).trace(worker, spec, client)
     }
 
     fn numbers(&self, worker: &Worker) -> Numbers {

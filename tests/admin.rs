@@ -29,7 +29,7 @@ fn totals() -> Totals {
 /// Serves a status, and these outcomes of reloads one after the other.
 fn serve(path: &Path, reloads: Vec<Reload>) -> Serving {
     let mut reloads = reloads.into_iter();
-    let handler = move |request| match request {
+    let handler = move |request, _: std::os::fd::BorrowedFd<'_>| match request {
         Request::Status => Reply::Status(Box::new(status())),
         Request::Numbers => Reply::Numbers(Box::new(totals())),
         Request::Reload => Reply::Reload(reloads.next().unwrap()),

@@ -13,5 +13,6 @@ mod place;
 mod proxies;
 mod records;
 mod top;
+mod trace;
 mod unix;
 mod upgrades;

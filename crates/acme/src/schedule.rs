@@ -168,6 +168,12 @@ pub(crate) fn retry(now: u64, fault: Fault, failures: u32, is_ending: bool, seed
     now.saturating_add(spread(doubled(first, failures.saturating_sub(1), most), seed))
 }
 
+/// Returns when a certificate that could not be put into service that often, one time after the other,
+/// is offered again: after a minute, doubled up to an hour.
+pub(crate) fn offer(now: u64, times: u32) -> u64 {
+    now.saturating_add(doubled(MINUTE, times.saturating_sub(1), HOUR))
+}
+
 /// Bounds a time until which an authority forbids something. Anything later is nonsense, or was
 /// written while the clock was wrong.
 pub(crate) fn ban(now: u64, until: u64) -> u64 {

@@ -24,6 +24,9 @@ pub(super) struct Held {
     /// Whether its files have been read. If not, when they are.
     pub(super) is_loaded: bool,
     pub(super) load_at: u64,
+    /// How often it could not be put into service, one time after the other, and when that is tried
+    /// again.
+    pub(super) unserved: Option<(u32, u64)>,
     /// It was asked for by a command.
     pub(super) is_forced: bool,
     pub(super) is_ordering: bool,
@@ -70,6 +73,7 @@ impl Held {
             known: None,
             is_loaded: false,
             load_at: 0,
+            unserved: None,
             is_forced: false,
             is_ordering: false,
             window_errors: 0,

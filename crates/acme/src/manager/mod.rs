@@ -75,6 +75,8 @@ enum Task {
     Order(usize, usize),
     /// The window of the certificate at that place is asked for.
     Window(usize),
+    /// The certificate at that place is put into service.
+    Offer(usize),
     /// The files of the certificate at that place are read again.
     Load(usize),
 }
@@ -149,8 +151,17 @@ impl Manager<'_> {
         }
     }
 
+    /// Has a certificate be served. Where that fails, as when a worker ends at this moment, it is
+    /// tried again in a while.
     fn hand_over(&mut self, name: &str) {
-        if let Err(error) = self.outside.issued(name) {
+        let done = self.outside.issued(name);
+        let now = self.now();
+        let Some(held) = self.held.iter_mut().find(|held| held.name == name) else { return };
+        let before = held.unserved.take().map_or(0, |(times, _)| times);
+        let Err(error) = done else { return };
+        let times = before.saturating_add(1);
+        held.unserved = Some((times, schedule::offer(now, times)));
+        if before == 0 {
             self.say(Level::Warning, &format!("the certificate of {name} is not served: {error}"));
         }
     }
@@ -222,6 +233,9 @@ impl Manager<'_> {
                 let end = held.known.as_ref().map_or(0, |known| known.validity.end);
                 tasks.push((at.max(now), end, Task::Order(place, authority)));
             }
+            if let Some((_, at)) = held.unserved {
+                tasks.push((at.max(now), u64::MAX, Task::Offer(place)));
+            }
             if let Some(at) = self.ask_due(held, now) {
                 tasks.push((at.max(now), u64::MAX, Task::Window(place)));
             }
@@ -237,6 +251,11 @@ impl Manager<'_> {
             }
             Task::Window(place) => {
                 self.ask(place);
+                place
+            }
+            Task::Offer(place) => {
+                let name = self.held.get(place).map(|held| held.name.clone());
+                self.hand_over(&name.unwrap_or_default());
                 place
             }
             Task::Load(place) => {

@@ -466,3 +466,20 @@ fn an_order_that_comes_to_nothing_is_followed_by_no_other_one_before_its_time() 
     let said = "the order before has come to nothing, and limits allow no other one yet";
     assert_eq!(place.failed("a.example"), said);
 }
+
+#[test]
+fn a_certificate_is_offered_again_until_it_is_served() {
+    let (place, folder) = (Place::default(), folder());
+    place.0.borrow_mut().not_served = (0..3).map(|_| "the worker has ended".to_owned()).collect();
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), HOUR);
+    let issued = place.issued();
+    assert!(issued.len() == 1 && issued[0].0 == 420, "{issued:?}");
+    let said = "the certificate of a.example is not served: the worker has ended";
+    assert_eq!(place.0.borrow().said, [said]);
+    // One that cannot be served is renewed all the same, and offered at most each hour.
+    place.0.borrow_mut().not_served = (0..5000).map(|_| "nothing wants it".to_owned()).collect();
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 70 * DAY);
+    assert!(place.asked("POST https://ca/finalize").len() > 1);
+    let left = place.0.borrow().not_served.len();
+    assert!((3200..3400).contains(&left), "{left}");
+}

@@ -58,6 +58,11 @@ impl Manager<'_> {
         if account.url.is_none() {
             // What the authority is not asked for is not counted as asked.
             client.may_open_account(authority)?;
+            if account.attempts.iter().any(|at| *at > now) {
+                // The clock was fast. They are counted once more, and not for ever.
+                account.attempts.iter_mut().for_each(|at| *at = now.min(*at));
+                store.save_account(&account).map_err(storage)?;
+            }
             let at = schedule::account_earliest(now, &account.attempts);
             if at > now {
                 let what = "an account was asked for several times, and the authority limits that";

@@ -1,5 +1,7 @@
 //! The manager against an authority that gives what is asked for, unless a test says otherwise.
 
+mod accounts;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -270,47 +272,6 @@ fn a_plan_that_comes_meanwhile_ends_back_off() {
     place.0.borrow_mut().commands.extend(commands);
     place.run(folder.path(), &before, 13 * HOUR);
     assert_eq!(place.issued(), [(12 * HOUR, "a.example".to_owned())]);
-}
-
-#[test]
-fn what_is_refused_here_is_no_attempt_to_open_an_account() {
-    let names = ["a.example", "b.example", "c.example", "d.example", "e.example", "f.example"];
-    let after = plan(&names, &["https://ca/dir"]);
-    let mut before = after.clone();
-    before.authorities[0].agrees = false;
-    let (place, folder) = (Place::default(), folder());
-    place.run(folder.path(), &before, HOUR);
-    for name in names {
-        assert_eq!(
-            place.failed(name),
-            "the authority's terms have not been agreed to: https://ca/terms",
-            "{name}"
-        );
-    }
-    assert_eq!(place.asked("POST https://ca/account").len(), 0);
-    place.run(folder.path(), &after, 1);
-    assert_eq!(place.issued().len(), 6);
-}
-
-#[test]
-fn an_account_that_is_bound_is_asked_for_when_the_key_is_there() {
-    let mut bound = directory();
-    bound["meta"]["externalAccountRequired"] = true.into();
-    bound.as_object_mut().unwrap().remove("renewalInfo");
-    let (place, folder) = (Place::default(), folder());
-    place.instead("GET https://ca/dir", (0..30).map(|_| says(200, bound.clone())).collect());
-    let before = plan(&["a.example"], &["https://ca/dir"]);
-    place.run(folder.path(), &before, 175 * 60);
-    let progress = place.progress("a.example");
-    assert_eq!(progress.failures, 6);
-    assert_eq!(
-        progress.failed.as_deref(),
-        Some("the authority wants its accounts bound to one of its customers'")
-    );
-    let mut after = before;
-    after.authorities[0].eab = Some(Eab { kid: "kid".to_owned(), key: b"key".to_vec().into() });
-    place.run(folder.path(), &after, 1);
-    assert_eq!(place.issued().len(), 1);
 }
 
 #[test]

@@ -118,12 +118,16 @@ impl Store {
         Ok(store)
     }
 
-    /// Removes files that were being written when the process before ended.
+    /// Removes files that were being written when the process before ended. One that stays is
+    /// replaced when something is written under that name; what is not ours is left alone.
     fn tidy(&self) -> io::Result<()> {
         for room in Room::ALL {
             let names = self.disk.names(self.room(room).as_fd())?;
-            for name in names.iter().filter(|name| name.starts_with(UNFINISHED)) {
-                self.disk.remove(self.room(room).as_fd(), name)?;
+            let is_ours = |name: &&String| {
+                name.starts_with(UNFINISHED) && (name.ends_with(".json") || name.ends_with(".pem"))
+            };
+            for name in names.iter().filter(is_ours) {
+                let _removed = self.disk.remove(self.room(room).as_fd(), name);
             }
         }
         Ok(())

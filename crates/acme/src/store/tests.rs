@@ -370,3 +370,21 @@ fn a_full_disk_is_said_and_changes_nothing() {
     store.save_record("a.example", &Record::default()).unwrap();
     assert_eq!(store.record("a.example", NOW).unwrap(), Some(Record::default()));
 }
+
+#[test]
+fn what_is_not_ours_keeps_nothing_from_beginning() {
+    let folder = folder();
+    drop(open(folder.path()).unwrap());
+    let at = |name: &str| folder.path().join("certificates").join(name);
+    for name in [".git", ".b.example.pem"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    for name in [".note", ".a.example.pem", ".a.example.json", "a.example.pem.old"] {
+        fs::write(at(name), "x").unwrap();
+    }
+    drop(open(folder.path()).unwrap());
+    assert_eq!(
+        names(folder.path(), "certificates"),
+        [".b.example.pem", ".git", ".note", "a.example.pem.old"]
+    );
+}

@@ -1,29 +1,22 @@
-//! The side of a shard: what it writes into its queue.
+//! The side of a shard: what it records of its answers.
+
+mod entries;
+mod probed;
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sitar_http::{Method, Request, Status, semantics};
-use sitar_io::usdt;
+use sitar_http::Status;
 
-use super::answer::{Answer, Cut, Requested, Texts};
-use super::entry::{self, END, Ended, LONGEST, TRACES};
-use super::queue::{WORDS, Writer};
-use super::record::LogId;
-use super::trace::{Sampling, Table};
-use super::{Queues, Wants, since};
+use self::entries::{Noted, Queue};
+use self::probed::Probed;
+use super::answer::{Answer, Cut, Requested};
+use super::{Queues, Wants};
 use crate::numbers::{Since, Times};
-use crate::snapshot::HostId;
-use crate::wake::Wake;
 
-/// Answers of a shard that may be under way and have an entry: each has a place in the queue for
-/// its end. Further ones are not followed.
-const OPEN_MAX: usize = WORDS / 4 / END;
 /// Answers that may end while one event is handled: more than a connection has streams.
 const ENDING_MAX: usize = 1024;
 
@@ -55,60 +48,6 @@ enum Mode {
     Logs,
     /// Traces, and logs if there are some.
     Traces,
-}
-
-struct Queue {
-    writer: Writer,
-    /// Behind the writer: who is called by its drop finds the queue at its end.
-    wake: CalledAtTheEnd,
-    /// Records of all shards that there was no room for.
-    dropped: Arc<AtomicU64>,
-    epoch: Instant,
-    wants: Wants,
-    /// Whether some peers are believed that name their clients.
-    trusts: bool,
-    /// The answer that was noted last, if it is to be recorded.
-    noted: Noted,
-    /// Bytes of its content.
-    length: u64,
-    /// The number that was given last.
-    last: u32,
-    /// Answers whose ends are not in the queue.
-    open: usize,
-    sampling: Sampling,
-}
-
-/// What has become of an answer that was noted.
-#[derive(Clone, Copy)]
-enum Noted {
-    /// It is in no log.
-    Nothing,
-    /// Its entry has this many words, which are not counted as written.
-    Words(usize),
-    /// There was no room for it.
-    NoRoom,
-}
-
-/// Answers whose ends a tracer waits for, which looks at the probes.
-#[derive(Default)]
-struct Probed {
-    /// The number that was given last.
-    last: u64,
-    /// Of the answer that was noted last, if a tracer looks, and the bytes of its content.
-    noted: Option<(NonZeroU64, u64)>,
-    /// Answers that have not ended.
-    open: usize,
-    /// A tracer has looked in this turn.
-    is_seen: bool,
-}
-
-/// Calls the reader at the end of a shard as well: what that has not said is recorded then.
-struct CalledAtTheEnd(Arc<Wake>);
-
-impl Drop for CalledAtTheEnd {
-    fn drop(&mut self) {
-        self.0.call();
-    }
 }
 
 /// Answers that have just ended, and what was left of them.
@@ -262,10 +201,7 @@ impl Recorder {
     pub(crate) fn probe(&mut self, length: u64) -> u64 {
         self.tell();
         self.ending.get_or_insert_with(new_ending);
-        self.probed.is_seen = true;
-        self.probed.last = self.probed.last.wrapping_add(1).max(1);
-        self.probed.noted = NonZeroU64::new(self.probed.last).map(|number| (number, length));
-        self.probed.last
+        self.probed.note(length)
     }
 
     /// Notes when the request was first looked at whose answer is about to begin; `None`: in this
@@ -292,7 +228,7 @@ impl Recorder {
     /// returns says its end.
     #[inline]
     pub(crate) fn watch(&mut self, goes_on: bool) -> Option<Watched> {
-        let probed = self.probed.noted;
+        let probed = self.probed.noted();
         let answer = self.begin(goes_on);
         let (false, Some(ending)) = (answer.is_none(), &self.ending) else { return None };
         let length = probed.map(|(_, length)| length);
@@ -351,7 +287,7 @@ impl Recorder {
             times.into_iter().for_each(|times| times.end_turn(end));
             queue.into_iter().for_each(|queue| queue.end_turn(start, end));
         }
-        let is_seen = std::mem::take(&mut self.probed.is_seen);
+        let is_seen = self.probed.end_turn();
         // What a trace or a tracer wanted may be over.
         if self.mode != Mode::Logs && (has_any || (self.times.is_none() && !is_seen)) {
             self.rest();
@@ -366,183 +302,6 @@ impl OpenAnswer {
     }
 }
 
-impl Probed {
-    /// The answer that was noted has begun. If it goes on, its end is due.
-    #[inline]
-    fn begin(&mut self, goes_on: bool) -> Option<(NonZeroU64, u64)> {
-        let (number, length) = self.noted.take()?;
-        if !goes_on {
-            usdt::response_end(number.get(), 0, None);
-            return None;
-        }
-        self.open += 1;
-        Some((number, length))
-    }
-
-    /// Whether a tracer waits for ends.
-    fn is_awaited(&self) -> bool {
-        self.is_seen || self.open > 0
-    }
-
-    #[cold]
-    fn end(&mut self, number: NonZeroU64, unsent: u64, cut: Option<Cut>) {
-        self.open = self.open.saturating_sub(1);
-        usdt::response_end(number.get(), unsent, cut.and_then(|cut| Cut::name(cut.number())));
-    }
-}
-
 fn new_ending() -> Ending {
     Rc::new(RefCell::new(Vec::with_capacity(ENDING_MAX)))
-}
-
-impl Queue {
-    fn new(queues: &Queues, wants: Wants) -> Queue {
-        let (writer, wake) = queues.add();
-        Queue {
-            writer,
-            wake: CalledAtTheEnd(wake),
-            dropped: Arc::clone(&queues.dropped),
-            epoch: queues.epoch(),
-            trusts: !wants.trusted.is_empty(),
-            wants,
-            noted: Noted::Nothing,
-            length: 0,
-            last: 0,
-            open: 0,
-            sampling: Sampling::default(),
-        }
-    }
-
-    fn set_wants(&mut self, wants: Wants) {
-        self.trusts = !wants.trusted.is_empty();
-        self.wants = wants;
-    }
-
-    /// Takes up these traces. They wait if there is no room to say so.
-    fn take_up_traces(&mut self, table: &Table) {
-        self.noted = Noted::Nothing;
-        if self.sampling.ids() != table.ids() {
-            if !self.writer.has_room(TRACES + self.open * END) {
-                self.sampling = Sampling::default();
-                return;
-            }
-            self.writer.push(entry::traces(table.ids()));
-        }
-        self.sampling.take_up(table, &self.wants);
-    }
-
-    /// Whether there is something to hand over.
-    #[inline]
-    fn has_any(&self) -> bool {
-        self.writer.has_any()
-    }
-
-    /// Returns the log of the answer.
-    #[inline(always)]
-    fn log(&self, host: Option<HostId>) -> Option<LogId> {
-        match host {
-            Some(host) => self.wants.hosts.get(host.index()).copied().flatten(),
-            None => self.wants.others,
-        }
-    }
-
-    /// Whether a trace takes the answer, or a log does.
-    #[inline(never)]
-    fn is_wanted(&mut self, request: Option<&Request<'_>>, host: Option<HostId>, status: Status) -> bool {
-        self.sampling.choose(request, host, status) || self.log(host).is_some()
-    }
-
-    /// Notes an answer that a trace takes, or a log.
-    #[cold]
-    #[inline(never)]
-    fn note_traced(&mut self, answer: &Answer<'_>) {
-        let log = self.log(answer.requested.host());
-        if !self.writer.has_room(LONGEST + self.open * END) {
-            self.sampling.note_no_room();
-            // What is dropped is counted for logs.
-            self.noted = if log.is_some() { Noted::NoRoom } else { Noted::Nothing };
-            return;
-        }
-        self.length = answer.length;
-        let times = (log.unwrap_or(LogId::NONE), answer.start.map(|start| since(self.epoch, start)));
-        let (texts, client) = (answer.requested.texts(), self.client(answer));
-        let slots = self.writer.next();
-        let count = entry::write_other_answer(slots, answer, texts, times, client);
-        entry::set_traces(slots, self.sampling.chosen());
-        self.noted = Noted::Words(count);
-    }
-
-    fn note(&mut self, answer: &Answer<'_>) {
-        let Some(log) = self.log(answer.requested.host()) else {
-            self.noted = Noted::Nothing;
-            return;
-        };
-        if !self.writer.has_room(LONGEST + self.open * END) {
-            self.noted = Noted::NoRoom;
-            return;
-        }
-        self.length = answer.length;
-        let times = (log, answer.start.map(|start| since(self.epoch, start)));
-        let slots = self.writer.next();
-        let count = match &answer.requested {
-            // Nearly all of them: what such an answer cannot have is not asked for.
-            Requested::Request(request, _) if !self.trusts && request.method != Method::Unknown => {
-                let texts = Texts { token: b"", ..Texts::of(request) };
-                entry::write_answer(slots, answer, texts, times, None)
-            }
-            other => entry::write_other_answer(slots, answer, other.texts(), times, self.client(answer)),
-        };
-        self.noted = Noted::Words(count);
-    }
-
-    #[inline]
-    fn begin(&mut self, goes_on: bool) -> Option<NonZeroU32> {
-        let count = match std::mem::replace(&mut self.noted, Noted::Nothing) {
-            Noted::Words(count) => count,
-            Noted::Nothing => return None,
-            Noted::NoRoom => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-        };
-        let number = if goes_on { self.follow(count) } else { None };
-        self.writer.advance(count);
-        number
-    }
-
-    /// Gives the answer that was noted a number, since it goes on, if its end has a place as well.
-    fn follow(&mut self, count: usize) -> Option<NonZeroU32> {
-        let need = count + (self.open + 1) * END;
-        if self.open == OPEN_MAX || !self.writer.has_room(need) {
-            // Whatever others do: a record there is.
-            entry::set_not_followed(self.writer.next());
-            return None;
-        }
-        self.last = self.last.checked_add(1).unwrap_or(1);
-        self.open += 1;
-        let number = NonZeroU32::new(self.last)?;
-        entry::set_number(self.writer.next(), number);
-        Some(number)
-    }
-
-    /// Records an end, whose place was kept.
-    fn end(&mut self, answer: NonZeroU32, unsent: u64, cut: Option<Cut>) {
-        let cut = cut.map_or(Cut::NONE, Cut::number);
-        self.writer.push(entry::end(Ended { number: answer.get(), unsent, cut }));
-        self.open -= 1;
-    }
-
-    fn end_turn(&mut self, start: Instant, end: Instant) {
-        self.writer.end_turn(start, end);
-        self.wake.0.call();
-    }
-
-    #[cold]
-    fn client(&self, answer: &Answer<'_>) -> Option<IpAddr> {
-        let (request, peer, trusted) = (answer.requested.request()?, answer.peer?, &self.wants.trusted);
-        if !trusted.contain(peer) {
-            return None;
-        }
-        semantics::forwarded(request, |address| trusted.contain_address(address))
-    }
 }

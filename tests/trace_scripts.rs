@@ -313,6 +313,9 @@ impl Served {
         counted.slow_port = socket.local_addr().unwrap().port();
         let mut client = Client::over(&config, socket).unwrap();
         client.send(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        // More than tickets: the answer has begun, and stays under way for as long as this sleeps.
+        let mut begin = [0; 8 << 10];
+        eventually("the begin of the answer", || client.socket().peek(&mut begin).unwrap() == begin.len());
         std::thread::sleep(Duration::from_millis(SLOW_MS * 3 / 2));
         let answer = client.response(false).unwrap();
         counted.add("GET", "/large.bin", answer.status, answer.body.len());

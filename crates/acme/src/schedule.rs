@@ -115,7 +115,7 @@ pub(crate) fn renewal(validity: Validity, window: Option<Window>, seed: u64) -> 
         Some(window) => {
             let seed =
                 hash::of(&[&seed.to_be_bytes(), &window.start.to_be_bytes(), &window.end.to_be_bytes()]);
-            window.start + seed % (window.end - window.start)
+            window.start + seed % (window.end - window.start).max(1)
         }
         None => {
             let part = if lifetime < SHORT_LIFETIME { lifetime / 2 } else { lifetime / 3 * 2 };
@@ -126,10 +126,10 @@ pub(crate) fn renewal(validity: Validity, window: Option<Window>, seed: u64) -> 
     at.min(validity.latest())
 }
 
-/// Whether a window begins before it ends, and neither begins nor ends when the certificate is no
+/// Whether a window does not end before it begins, and neither begins nor ends when the certificate is no
 /// longer valid. One that is past says that renewal is due at once, as after a revocation.
 fn makes_sense(window: Window, validity: Validity) -> bool {
-    window.start < window.end && window.end <= validity.end && window.end > validity.start
+    window.start <= window.end && window.end <= validity.end && window.end > validity.start
 }
 
 /// Returns when the window is asked for again: after what the authority says, between a minute and

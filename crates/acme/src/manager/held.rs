@@ -229,7 +229,9 @@ impl Manager<'_> {
     /// Returns the first time, `at` or later, at which another order keeps to the limits.
     pub(super) fn limit(&self, held: &Held, authority: &Authority, now: u64, at: u64) -> u64 {
         let lifetime = held.known.as_ref().map(|known| known.validity.lifetime());
-        let is_urgent = held.known.as_ref().is_none_or(|known| known.validity.is_ending(now));
+        // One that was revoked is as none.
+        let known = held.known.as_ref().filter(|_| held.record.asked.is_some());
+        let is_urgent = known.is_none_or(|known| known.validity.is_ending(now));
         let ask = Ask { authority: &authority.directory, set: held.set(), is_urgent, lifetime };
         // An authority of one's own has no limit for a domain.
         let is_own = authority.roots.is_some();

@@ -444,3 +444,13 @@ fn a_certificate_is_offered_again_until_it_is_served() {
     let left = place.0.borrow().not_served.len();
     assert!((3200..3400).contains(&left), "{left}");
 }
+
+#[test]
+fn what_takes_the_place_of_a_revoked_one_is_urgent() {
+    let (place, folder) = (Place::default(), folder());
+    let revoke = |at| (at, Command::Revoke { name: "a.example".to_owned(), reason: 1 });
+    place.0.borrow_mut().commands.extend((1..5).map(|hour| revoke(hour * HOUR)));
+    place.run(folder.path(), &plan(&["a.example"], &["https://ca/dir"]), 6 * HOUR);
+    // The fifth of this week, which a certificate with time left may not use.
+    assert_eq!(place.asked("POST https://ca/finalize"), [0, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR]);
+}

@@ -46,6 +46,8 @@ fn of_site(
     let profile = own.profile.clone().or_else(|| shared.profile.clone());
     let is_lets_encrypt = acme.authorities.iter().any(super::AuthorityConfig::is_lets_encrypt);
     let of_addresses = match &own.profile {
+        // An order takes it where the authority has it, and another one may have none.
+        None if is_lets_encrypt && acme.authorities.len() > 1 => None,
         None if is_lets_encrypt => Some(SHORT_LIVED.to_owned()),
         _ => profile.clone(),
     };
@@ -53,8 +55,10 @@ fn of_site(
     let keys = keys.map_or(&[KeyType::P256][..], |keys| &keys[..]);
     let said = [&own.challenges, &shared.challenges].into_iter().find(|said| !said.is_empty());
     let mut all = Vec::new();
-    for (identifiers, profile) in [(names, profile), (addresses, of_addresses)] {
-        let is_newer = profile.as_ref().is_some_and(|profile| NEWER.contains(&&**profile));
+    for (identifiers, profile, is_short) in
+        [(names, profile, false), (addresses, of_addresses, is_lets_encrypt)]
+    {
+        let is_newer = is_short || profile.as_ref().is_some_and(|profile| NEWER.contains(&&**profile));
         let most = if is_newer { NAMES_MAX_NEWER } else { NAMES_MAX };
         for identifiers in identifiers.chunks(most) {
             let mut challenges = said.cloned().unwrap_or_else(|| usual(acme, listeners));

@@ -16,9 +16,9 @@ const PROFILE: Key = Key {
     name: "profile",
     form: Form::Text,
     example: "\"tlsserver\"",
-    doc: "The profile that certificates are ordered under, one of those that the authority offers. Without \
-          it: the authority's default. Let's Encrypt certifies IP addresses under `shortlived` only, which \
-          is taken for them unless the site says another.",
+    doc: "The profile that certificates are ordered under, one of those that the authority offers; \
+          of several, each has to. Without it: the authority's default. Let's Encrypt certifies IP \
+          addresses under `shortlived` only, which is taken for them unless the site says another.",
     ..KEY
 };
 const PREFERRED_CHAIN: Key = Key {

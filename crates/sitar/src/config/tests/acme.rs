@@ -141,6 +141,13 @@ fn names_and_addresses_have_certificates_of_their_own() {
     );
     let own = format!("{AGREED}{BOTH}{}acme = {{ profile = \"new\" }}\n", site("\"9.9.9.9\""));
     assert_eq!(plan(&own)[0].2.profile.as_deref(), Some("new"));
+    // With a second authority, which may have no such profile, the order finds out.
+    let second = "[[acme.authority]]\ndirectory = \"letsencrypt\"\nagree_tos = true\n\
+                  [[acme.authority]]\ndirectory = \"https://127.0.0.1:14000/dir\"\n";
+    let addresses: Vec<_> = (1..=26).map(|n| format!("\"9.9.9.{n}\"")).collect();
+    let found = plan(&format!("{second}{BOTH}{}", site(&addresses.join(", "))));
+    let found: Vec<_> = found.iter().map(|(.., one)| (one.identifiers.len(), one.profile.clone())).collect();
+    assert_eq!(found, [(25, None), (1, None)]);
     let other = "[acme]\ndirectory = \"https://127.0.0.1:14000/dir\"\n";
     let found = plan(&format!("{other}{BOTH}{}", site("\"127.0.0.2\", \"a.test\"")));
     assert_eq!(found.iter().map(|(.., wanted)| wanted.profile.clone()).collect::<Vec<_>>(), [None, None]);

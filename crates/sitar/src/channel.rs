@@ -47,6 +47,9 @@ impl Limits {
         Limits { json: 64 << 20, blobs: 1 << 16, bytes: 256 << 20, descriptors: 1 << 17 };
     /// From a worker: text only.
     pub(crate) const OF_WORKER: Limits = Limits { json: 4 << 20, blobs: 0, bytes: 0, descriptors: 0 };
+    /// From what orders certificates: challenges for at most a hundred names. JSON takes many times
+    /// its length where it is parsed.
+    pub(crate) const OF_ACME: Limits = Limits { json: 512 << 10, ..Limits::OF_WORKER };
     /// From a packer: a few numbers, or a reason.
     pub(crate) const OF_PACKER: Limits = Limits { json: 64 << 10, ..Limits::OF_WORKER };
 }

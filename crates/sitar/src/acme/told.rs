@@ -127,7 +127,32 @@ pub(crate) fn read_progress(value: &Value) -> Option<Progress> {
 
 #[cfg(test)]
 mod tests {
+    use crate::channel::{Channel, Limits};
+
     use super::*;
+
+    #[test]
+    fn a_message_is_bounded_by_what_orders_need() {
+        let (own, other) = Channel::pair().unwrap();
+        // RFC 8737: some 700 bytes of PEM, and a key of 250.
+        let one = |number: usize| Pending::TlsAlpn01 {
+            server_name: format!("{}{number}.example", "a".repeat(200)),
+            chain: b"0123456789abcdef\n".repeat(150),
+            key: b"0123456789abcdef\n".repeat(20).into(),
+        };
+        let told = Told::Answer((0..100).map(one).collect());
+        std::thread::scope(|scope| {
+            scope.spawn(|| own.send(&told.to_json(), &[], &[]).unwrap());
+            let message = other.receive(Limits::OF_ACME).unwrap().unwrap();
+            assert_eq!(Told::read(&message.value), Some(told.clone()));
+        });
+        // It would take 32 times as many bytes where it is parsed.
+        std::thread::scope(|scope| {
+            scope.spawn(|| own.send(&Value::from(vec![0; 300_000]), &[], &[]));
+            assert!(other.receive(Limits::OF_ACME).is_err());
+            drop(other);
+        });
+    }
 
     #[test]
     fn what_is_told_comes_as_it_was_sent() {

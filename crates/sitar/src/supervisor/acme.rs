@@ -263,7 +263,7 @@ impl Supervisor {
     /// Answers a process until it is gone.
     fn attend(self: &Arc<Self>, process: &Arc<Process>, wanted: &Arc<Wishes>) {
         let asking = Arc::new(());
-        let ended = process.line.run(Limits::OF_WORKER, |question| {
+        let ended = process.line.run(Limits::OF_ACME, |question| {
             let Question { number, message } = question;
             let told = Told::read(&message.value).filter(|_| Arc::strong_count(&asking) <= ASKING_MAX);
             let Some(told) = told else {

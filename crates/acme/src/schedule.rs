@@ -126,8 +126,8 @@ pub(crate) fn renewal(validity: Validity, window: Option<Window>, seed: u64) -> 
     at.min(validity.latest())
 }
 
-/// Whether a window does not end before it begins, and neither begins nor ends when the certificate is no
-/// longer valid. One that is past says that renewal is due at once, as after a revocation.
+/// Whether a window does not end before it begins, and neither begins nor ends when the certificate
+/// is no longer valid. One that is past says that renewal is due at once, as after a revocation.
 fn makes_sense(window: Window, validity: Validity) -> bool {
     window.start <= window.end && window.end <= validity.end && window.end > validity.start
 }
@@ -168,8 +168,8 @@ pub(crate) fn retry(now: u64, fault: Fault, failures: u32, is_ending: bool, seed
     now.saturating_add(spread(doubled(first, failures.saturating_sub(1), most), seed))
 }
 
-/// Returns when a certificate that could not be put into service that often, one time after the other,
-/// is offered again: after a minute, doubled up to an hour.
+/// Returns when a certificate is offered again that could not be put into service `times` times,
+/// one after the other: after a minute, doubled up to an hour.
 pub(crate) fn offer(now: u64, times: u32) -> u64 {
     now.saturating_add(doubled(MINUTE, times.saturating_sub(1), HOUR))
 }

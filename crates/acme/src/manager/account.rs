@@ -167,8 +167,8 @@ impl Manager<'_> {
         self.tell(place);
     }
 
-    /// Says why a certificate is not revoked, also to those who ask for its state. Why there is none
-    /// is not lost by that.
+    /// Says why a certificate is not revoked, also to those who ask for its state. Why there is
+    /// none is not lost by that.
     fn not_revoked(&mut self, place: usize, text: String) {
         self.say(Level::Warning, &text);
         let Some(held) = self.held.get_mut(place) else { return };

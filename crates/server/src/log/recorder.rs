@@ -183,7 +183,10 @@ impl Recorder {
         }
         // Of no trace where the last one is over, and an answer of it is not.
         queue.noted = Noted::Nothing;
-        if queue.sampling.is_due() && queue.is_wanted(requested.request(), requested.host(), status) {
+        if queue.sampling.is_due()
+            && queue.sampling.may_want(status)
+            && queue.is_wanted(requested.request(), requested.host(), status)
+        {
             queue.note_traced(&gather());
             self.tell();
         }

@@ -11,7 +11,7 @@ use sitar_http::{Request, Status};
 
 use super::{Queues, Wants};
 use crate::content::inbox::{Inbox, Message};
-use crate::snapshot::{HostId, host_of};
+use crate::snapshot::HostId;
 
 /// The most traces at a time.
 pub const TRACES_MAX: usize = 4;
@@ -288,6 +288,8 @@ pub(super) struct Sampling {
     ids: TraceIds,
     /// Each answer matches each trace, and is in no log.
     skips: bool,
+    /// The first and the last status that some trace or log is about.
+    statuses: (u16, u16),
     /// The traces that the answer was taken for that is about to begin, a bit for each place.
     chosen: u8,
 }
@@ -327,6 +329,11 @@ impl Sampling {
             self.traces.push(Sampled { running, counts, bit: 1 << place, takes_all, status, hosts });
         }
         (self.ids, self.chosen) = (table.ids(), 0);
+        let all = TraceFilter::default().status;
+        let statuses = self.traces.iter().map(|sampled| sampled.status);
+        let statuses = statuses.chain(wants.is_any().then_some(all));
+        let widest = |(first, last): (u16, u16), (one, other)| (first.min(one), last.max(other));
+        self.statuses = statuses.reduce(widest).unwrap_or(all);
         self.skips = !wants.is_any() && self.traces.iter().all(|sampled| sampled.takes_all);
         self.begin_step();
     }
@@ -344,9 +351,25 @@ impl Sampling {
 
     /// Chooses the number of answers until the next look.
     fn begin_step(&mut self) {
-        let least = self.traces.iter().map(|sampled| sampled.counts.left.load(Ordering::Relaxed)).min();
-        let step = if self.skips { least.unwrap_or(u32::MAX) } else { 1 };
+        let mut step = 1;
+        if self.skips {
+            let left = |sampled: &Sampled| sampled.counts.left.load(Ordering::Relaxed);
+            step = self.traces.iter().map(left).min().unwrap_or(u32::MAX);
+        }
         (self.step, self.skip) = (step, step);
+    }
+
+    /// Whether an answer that is due may be for a trace or a log, by its status. If not, it is
+    /// counted.
+    #[inline(always)]
+    pub(super) fn may_want(&mut self, status: Status) -> bool {
+        let (first, last) = self.statuses;
+        let may = (first..=last).contains(&status.code());
+        if !may {
+            // Each answer is due: where some are not, traces are about all statuses.
+            self.skip = 1;
+        }
+        may
     }
 
     /// Whether it is time to look at an answer.
@@ -404,7 +427,7 @@ impl Sampling {
 impl Default for Sampling {
     fn default() -> Sampling {
         let (traces, ids) = (Vec::new(), TraceIds::default());
-        Sampling { skip: 1, step: 1, traces, ids, skips: false, chosen: 0 }
+        Sampling { skip: 1, step: 1, traces, ids, skips: false, statuses: (0, 0), chosen: 0 }
     }
 }
 
@@ -453,7 +476,7 @@ impl Sampled {
         has_path
             && filter.host.as_deref().is_none_or(|name| {
                 let is_named = host.and_then(|host| self.hosts.get(host.index()));
-                is_named == Some(&true) || request.authority.is_some_and(|asked| is(name, host_of(asked)))
+                is_named == Some(&true) || request.authority.is_some_and(|asked| is_asked(name, asked))
             })
     }
 }
@@ -461,6 +484,14 @@ impl Sampled {
 /// Adds one to a number that one thread writes.
 fn add_one(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// Whether an authority, which may have a port, is for the host of a filter.
+fn is_asked(host: &[u8], authority: &[u8]) -> bool {
+    let Some((name, rest)) = authority.split_at_checked(host.len()) else { return false };
+    // Nearly always it is written as in the filter.
+    (name == host || name.eq_ignore_ascii_case(host))
+        && matches!(rest, [] | [b'.'] | [b':', ..] | [b'.', b':', ..])
 }
 
 /// Whether a name is the one of a filter, which is in lower case.

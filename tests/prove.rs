@@ -147,6 +147,7 @@ fn perf_counts_the_same() {
         };
         let perf = perf.get("raw_syscalls:sys_enter").copied().unwrap_or_default();
         let document: Value = serde_json::from_str(&text).unwrap();
+        assert!(!document["system_calls"].is_null(), "{document:#}");
         let page = number(&document["system_calls"]["all"]);
         println!("{engine}: perf {perf}, page {page}, {}", document["system_calls"]["names"]);
         // perf begins earlier and ends later: it sees the server tell its numbers, twice.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sitar_io::counters::Counter;
 
-use super::kernel::{Missing, refused};
+use super::kernel::{self, Missing, refused};
 
 /// Functions that allocate.
 const NAMES: [&str; 6] = ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "memalign"];
@@ -36,14 +36,8 @@ pub(super) fn start(maps: &Path, threads: &BTreeSet<u32>) -> Result<Vec<Counter>
     let places = places.filter(|places| !places.is_empty());
     let places = places.ok_or_else(|| "the C library is not understood".to_owned())?;
     let file = CString::new(library).map_err(|_| "the C library has no name".to_owned())?;
-    let mut counters = Vec::new();
-    for thread in threads {
-        for place in &places {
-            let counter = Counter::open_probe(kind, &file, *place, *thread);
-            counters.push(counter.map_err(|error| refused(&error))?);
-        }
-    }
-    Ok(counters)
+    let open = |thread| places.iter().map(|place| Counter::open_probe(kind, &file, *place, thread)).collect();
+    kernel::each(threads, open).map_err(|error| refused(&error))
 }
 
 /// Returns the path of the C library in a list of mappings (proc_pid_maps(5)).

@@ -147,8 +147,7 @@ impl Counters {
             Err(error) => Err(tracefs(error)),
         };
         let instructions = |user_only| {
-            let open = |thread: &u32| open(Kind::Instructions { user_only }, *thread, None);
-            threads.iter().map(open).collect::<io::Result<Vec<_>>>()
+            each(threads, |thread| Ok(vec![open(Kind::Instructions { user_only }, thread, None)?]))
         };
         let (instructions, user_only) = match instructions(false) {
             Ok(counters) => (Ok(counters), false),
@@ -204,14 +203,28 @@ fn calls(
 ) -> Result<Vec<(Option<&'static str>, Counter)>, Missing> {
     let number = number.trim().parse().map_err(|_| "tracefs is not understood".to_owned())?;
     let kind = Kind::Tracepoint(number);
+    let counters = each(threads, |thread| {
+        let named = SYSTEM_CALLS.iter().map(|(name, call)| {
+            let filter = CString::new(format!("id == {call}")).unwrap_or_default();
+            Ok((Some(*name), open(kind, thread, Some(&filter))?))
+        });
+        let all = std::iter::once_with(|| Ok((None, open(kind, thread, None)?)));
+        named.chain(all).collect()
+    });
+    counters.map_err(|error| refused(&error))
+}
+
+/// Opens the counters of each thread. One that has ended since they were listed has none.
+pub(super) fn each<T>(
+    threads: &BTreeSet<u32>,
+    open: impl Fn(u32) -> io::Result<Vec<T>>,
+) -> io::Result<Vec<T>> {
     let mut counters = Vec::new();
     for thread in threads {
-        for (name, call) in SYSTEM_CALLS {
-            let filter = CString::new(format!("id == {call}")).unwrap_or_default();
-            let counter = open(kind, *thread, Some(&filter)).map_err(|error| refused(&error))?;
-            counters.push((Some(*name), counter));
+        match open(*thread) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {}
+            opened => counters.extend(opened?),
         }
-        counters.push((None, open(kind, *thread, None).map_err(|error| refused(&error))?));
     }
     Ok(counters)
 }

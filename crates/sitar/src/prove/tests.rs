@@ -71,6 +71,12 @@ fn what_is_not_permitted_has_a_reason_and_what_helps() {
     assert!(counters.read().0.unwrap_err().starts_with("perf events are not permitted"));
     let counters = Counters::start(&threads, &Ok("x".to_owned()), &|_, _, _| Err(Errno::PERM.into()));
     assert_eq!(counters.read().0.unwrap_err(), "tracefs is not understood");
+    // Those that have ended since they were listed keep none of the others from being counted.
+    let ended = kernel::each(&BTreeSet::from([1, 2, 3]), |thread| match thread {
+        2 => Err(Errno::SRCH.into()),
+        thread => Ok(vec![thread]),
+    });
+    assert_eq!(ended.unwrap(), [1, 3]);
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn perf_counts_the_same() {
 
 #[test]
 fn the_server_ends_with_the_command_however_that_ends() {
-    for end in [Signal::INT, Signal::TERM, Signal::KILL] {
+    for end in [Signal::INT, Signal::TERM, Signal::QUIT, Signal::KILL] {
         let home = TempDir::new().unwrap();
         let mut held = Held::start(&home, &[]);
         let server = children(held.child.id());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use rustix::process::Uid;
 use serde_json::Value;
 
@@ -328,6 +328,9 @@ impl Client {
                 Err(errno) => return Err(errno),
             }
         }
+        // For all that hold it: a worker that gets a trace's connection later than the refusal
+        // writes nothing behind that. It may be gone already.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
         Ok(false)
     }
 }

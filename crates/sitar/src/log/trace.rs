@@ -134,8 +134,8 @@ enum Stage {
     Ending(Why, Instant),
     /// They have, and what was under way then is read.
     Counted(Why),
-    /// Its last line waits to be read, or is.
-    Closing(Why),
+    /// Its last line waits to be read since then, or is.
+    Closing(Why, Instant),
 }
 
 impl fmt::Debug for Tracings {
@@ -204,7 +204,7 @@ impl Tracings {
 
 impl Tracing {
     fn take(&mut self, record: &Record<'_>, addresses: Addresses, clock: Clock) {
-        if self.written == self.count || matches!(self.stage, Stage::Closing(_)) {
+        if self.written == self.count || matches!(self.stage, Stage::Closing(..)) {
             return;
         }
         self.begin();
@@ -266,10 +266,15 @@ impl Tracing {
             &Stage::Counted(why) => {
                 let last = self.last_line(why);
                 self.sink.add_last(|line| add_line(line, &last));
-                self.stage = Stage::Closing(why);
+                self.stage = Stage::Closing(why, now);
                 return self.write(now);
             }
-            Stage::Closing(why) => return has_patience && *why != Why::Reader,
+            // One patience for all that waits: a client that takes a little now and then holds no
+            // place for longer.
+            Stage::Closing(why, since) => {
+                let is_late = now.saturating_duration_since(*since) >= PATIENCE;
+                return has_patience && !is_late && *why != Why::Reader;
+            }
         }
         true
     }
@@ -282,7 +287,7 @@ impl Tracing {
         if waits == 0 || waits < before {
             self.taken_at = now;
         }
-        let is_done = waits == 0 && matches!(self.stage, Stage::Closing(_));
+        let is_done = waits == 0 && matches!(self.stage, Stage::Closing(..));
         !has_failed && !is_done && !self.sink.is_hung_up()
     }
 

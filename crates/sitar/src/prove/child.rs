@@ -38,7 +38,7 @@ impl Folder {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random numbers"))?;
         let name = format!("sitar-prove-{:016x}", u64::from_ne_bytes(random));
-        let path = std::env::temp_dir().join(name);
+        let path = std::path::absolute(std::env::temp_dir())?.join(name);
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder(path))
     }

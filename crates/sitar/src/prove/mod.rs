@@ -23,7 +23,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use self::child::Server;
 use self::kernel::{Counters, Usage};
@@ -51,7 +51,7 @@ struct Interrupted(Arc<AtomicBool>);
 impl Interrupted {
     fn catch() -> io::Result<Interrupted> {
         let flag = Interrupted::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             signal_hook::flag::register(signal, Arc::clone(&flag.0))?;
         }
         Ok(flag)

@@ -1,5 +1,7 @@
 //! A worker as its supervisor sees it: a process, and the line to it.
 
+mod asked;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io;
@@ -358,39 +360,6 @@ impl Worker {
         self.ask(&json!({ "do": "turn" })).is_ok_and(|answer| answer.value.as_bool() == Some(true))
     }
 
-    /// Asks for its numbers, and waits that long for them. `None`: it does not answer, or has not
-    /// lately.
-    pub(super) fn ask_numbers(&self, limit: Duration) -> Option<()> {
-        let now = Instant::now();
-        if limit.is_zero() || lock(&self.counted).silent_until.is_some_and(|until| until > now) {
-            return None;
-        }
-        let answer = self.line.ask(&json!({ "do": "numbers" }), &[], &[], limit);
-        let is_silent = answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        if is_silent && limit >= HEARING {
-            // Questions that are not read would fill the socket in the end.
-            let mut counted = lock(&self.counted);
-            // Others may have asked meanwhile, and have heard the same silence.
-            if counted.silent_until.is_none_or(|until| until <= now) {
-                counted.silent_until =
-                    Some(Instant::now() + SILENCE.saturating_mul(1 << counted.silences.min(9)));
-                counted.silences = counted.silences.saturating_add(1);
-            }
-        }
-        self.note(&Numbers::from_json(&answer.ok()?.value)?);
-        Some(())
-    }
-
-    /// Keeps its numbers, unless later ones are known, or it has ended: an answer may come to light
-    /// late.
-    fn note(&self, numbers: &Numbers) {
-        let mut counted = lock(&self.counted);
-        (counted.silences, counted.silent_until) = (0, None);
-        if !counted.is_over && numbers.is_later_than(&counted.last) {
-            counted.last = numbers.clone();
-        }
-    }
-
     /// Returns its numbers as far as they are known.
     pub(super) fn numbers(&self) -> Numbers {
         lock(&self.counted).last.clone()
@@ -586,6 +555,24 @@ mod tests {
         }
         worker.note(&Numbers::default());
         assert_eq!(lock(&worker.counted).silences, 0);
+    }
+
+    #[test]
+    fn a_worker_that_is_silent_is_not_asked_for_a_trace_either() {
+        let (worker, other) = worker();
+        let (client, _end) = std::os::unix::net::UnixStream::pair().unwrap();
+        lock(&worker.counted).silent_until = Some(Instant::now() + Duration::from_secs(600));
+        let answer = worker.ask_trace(&json!({}), client.as_fd());
+        assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // Nothing was sent: what comes first is the next question.
+        worker.note(&Numbers::default());
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| worker.ask_trace(&json!({ "sample": 2 }), client.as_fd()));
+            let asked = other.receive(Limits::OF_SUPERVISOR).unwrap().unwrap().value;
+            assert_eq!(asked["value"], json!({ "do": "trace", "trace": { "sample": 2 } }));
+            drop(other);
+            assert!(asking.join().unwrap().is_err());
+        });
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Supervisor;
-use super::child::{ANSWERING, gone};
+use super::child::gone;
 use crate::error::Error;
 use crate::handover;
 use crate::trace::Spec;
@@ -18,9 +18,8 @@ impl Supervisor {
     pub(super) fn trace(&self, spec: &Spec, client: BorrowedFd<'_>) -> Result<(), Error> {
         let worker = self.live().worker.clone();
         let worker = worker.ok_or_else(|| Error::new("no worker serves now"))?;
-        let value = json!({ "do": "trace", "trace": spec.to_json() });
-        let answer = worker.line.ask(&value, &[], &[client], ANSWERING).map_err(|error| gone(&error))?;
-        match answer.value.get("refused").and_then(Value::as_str) {
+        let answer = worker.ask_trace(&spec.to_json(), client).map_err(|error| gone(&error))?;
+        match answer.get("refused").and_then(Value::as_str) {
             Some(why) => Err(Error::new(handover::said(why))),
             None => Ok(()),
         }

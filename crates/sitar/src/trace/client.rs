@@ -106,9 +106,6 @@ fn wait(stream: &UnixStream, ends: &UnixStream, until: Instant) -> io::Result<He
     let stdout = io::stdout();
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Heard::Silence);
-        }
         let mut fds = [
             PollFd::new(ends, PollFlags::IN),
             PollFd::new(stream, PollFlags::IN),
@@ -128,6 +125,10 @@ fn wait(stream: &UnixStream, ends: &UnixStream, until: Instant) -> io::Result<He
         }
         if !come.is_empty() {
             return Ok(Heard::Lines);
+        }
+        // Looked at last: what has come while this process was stopped is no silence.
+        if left.is_zero() {
+            return Ok(Heard::Silence);
         }
     }
 }
@@ -193,7 +194,13 @@ impl Lines<'_> {
         let last = value.and_then(|value| value.get("end"));
         self.records += u64::from(!is_first && last.is_none());
         if self.json {
-            out.push_str(&String::from_utf8_lossy(line));
+            // A worker sends no control characters; one that was taken over might.
+            for character in String::from_utf8_lossy(line).chars() {
+                match character.is_control() {
+                    true => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+                    false => out.push(character),
+                }
+            }
             out.push('\n');
         } else if let Some(end) = last {
             warn(&text::end(end));
@@ -237,4 +244,22 @@ impl Lines<'_> {
 
 fn next_line(come: &[u8]) -> Option<&[u8]> {
     come.get(..come.iter().position(|byte| *byte == b'\n')?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker sends none, and is not trusted to.
+    #[test]
+    fn no_control_character_is_printed_as_it_is() {
+        let path = Path::new("/run/admin.sock");
+        let request = Request::Status;
+        let mut lines = Lines { path, request: &request, json: true, has_begun: true, records: 0 };
+        let mut come = "{\"a\":\"\u{1b}]0;x\u{7}\u{9b}2J\u{7f}é\"}\nno \u{1b} JSON\n".as_bytes().to_vec();
+        let mut out = String::new();
+        assert_eq!(lines.take(&mut come, false, &mut out), Ok(false));
+        let shown = "{\"a\":\"\\u001b]0;x\\u0007\\u009b2J\\u007fé\"}\nno \\u001b JSON\n";
+        assert_eq!(out, shown);
+    }
 }

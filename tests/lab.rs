@@ -6,6 +6,7 @@
 //! a time, so that counters of the machine can be compared.
 
 mod access;
+mod newer;
 mod records;
 mod sealer;
 

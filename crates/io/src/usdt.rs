@@ -7,7 +7,7 @@
 //!
 //! They are here because a note is written in inline assembly, which is unsafe, and all unsafe code
 //! is in this crate. The names speak of what sitar does: other users of this crate have
-//! [`ring_enter`] and [`ring_exit`] only, which the ring calls itself.
+//! `ring_enter` and `ring_exit` only, which the ring calls itself.
 //!
 //! Those that are on the path of a request are inlined there. The others are functions, so that
 //! each is one place in the program: a note about a place that the linker has dropped would stay.

@@ -110,7 +110,7 @@ pub enum Verb {
     #[command(
         after_help = "It ends after --duration or --count, with Ctrl-C, and when the server stops. A server takes at \
         most 1,000 records a second for each of its shards. Addresses are as in the access log of the host, and \
-        truncated where it has none.\n\nExit codes: 0 done, 1 no server answered, it refused, or it ended, 2 usage."
+        truncated where it has none.\n\nExit codes: 0 done, 1 no server answered, it refused, or it ended by accident, 2 usage."
     )]
     Trace(Trace),
     /// Have a running server read its configuration again, and everything that it names

@@ -46,7 +46,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// The arguments of `sitar trace`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Trace {
-    /// Only answers of this host: the name that was asked for, or the name of a site
+    /// Only answers of this host: the one that was asked for, or the first one of the site
     #[arg(long, value_name = "HOST", value_parser = trace::host)]
     pub host: Option<String>,
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
 use sitar_io::counters::Counter;
 
 use super::kernel::{self, Missing, refused};
@@ -37,7 +38,12 @@ pub(super) fn start(maps: &Path, threads: &BTreeSet<u32>) -> Result<Vec<Counter>
     let places = places.ok_or_else(|| "the C library is not understood".to_owned())?;
     let file = CString::new(library).map_err(|_| "the C library has no name".to_owned())?;
     let open = |thread| places.iter().map(|place| Counter::open_probe(kind, &file, *place, thread)).collect();
-    kernel::each(threads, open).map_err(|error| refused(&error))
+    kernel::each(threads, open).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "uprobes are not permitted; what helps: sudo sitar prove".to_owned()
+        }
+        _ => refused(&error),
+    })
 }
 
 /// Returns the path of the C library in a list of mappings (proc_pid_maps(5)).

@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 use super::{Interrupted, LEN};
 use crate::admin::{self, Request, Status, Totals};
 use crate::cli::Prove;
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::settings::{EngineChoice, values};
 use crate::systemd;
 
@@ -39,7 +39,11 @@ impl Folder {
         aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random numbers"))?;
         let name = format!("sitar-prove-{:016x}", u64::from_ne_bytes(random));
         let path = std::path::absolute(std::env::temp_dir())?.join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let within = |error: io::Error| {
+            let place = printable(path.parent().unwrap_or(&path));
+            io::Error::new(error.kind(), format!("no folder can be made in {place} ($TMPDIR): {error}"))
+        };
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(within)?;
         Ok(Folder(path))
     }
 
@@ -170,7 +174,8 @@ fn prepare(folder: &Folder, path: Option<&Path>) -> io::Result<CertificateDer<'s
     folder.write("chain.pem", certificate.pem().as_bytes())?;
     folder.write("key.pem", key.serialize_pem().as_bytes())?;
     let root = match path {
-        Some(path) => fs::canonicalize(path)?,
+        Some(path) => fs::canonicalize(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", printable(path))))?,
         None => {
             fs::create_dir(folder.0.join("site"))?;
             folder.write("site/index.html", &content())?;

@@ -246,7 +246,7 @@ fn tracefs(error: &io::Error) -> Missing {
 pub(super) fn refused(error: &io::Error) -> Missing {
     match Errno::from_io_error(error) {
         Some(Errno::ACCESS | Errno::PERM) => "perf events are not permitted; what helps: sudo sitar prove, \
-             or sysctl kernel.perf_event_paranoid=1 for instructions"
+             or sysctl kernel.perf_event_paranoid=2 for instructions"
             .to_owned(),
         Some(Errno::NOENT | Errno::OPNOTSUPP | Errno::NODEV) => {
             "this CPU has no such counter, as in most virtual machines".to_owned()

@@ -20,6 +20,8 @@ use crate::error::Error;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests of each connection before anything is counted.
 const WARM_UP: u64 = 50;
+/// The beginning of what is said of an answer that is none with content.
+const STATUS: &str = "its status line is";
 /// Bytes of an answer's head and body, at most.
 const HEAD_MAX: usize = 64 << 10;
 const BODY_MAX: usize = 256 << 20;
@@ -128,9 +130,11 @@ impl Load {
         });
         started.map_err(crate::serve::cannot_start_a_thread)?;
         self.shared.interrupted.check()?;
-        sum.into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_err(|why| Error::new("an answer of the server is not what it has to be").cause(why))
+        sum.into_inner().unwrap_or_else(PoisonError::into_inner).map_err(|why| {
+            let is_status = why.to_string().starts_with(STATUS);
+            let error = Error::new("an answer of the server is not what it has to be").cause(why);
+            if is_status { error.hint("name a file of the site: --target /a%20file.html") } else { error }
+        })
     }
 
     /// The length of the content.
@@ -238,7 +242,7 @@ fn sizes(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     if !status.starts_with("HTTP/1.1 200 ") {
-        return Err(io::Error::other(format!("its status line is {status:?}")));
+        return Err(io::Error::other(format!("{STATUS} {status:?}")));
     }
     let mut lengths = lines.filter_map(|line| {
         let (name, value) = line.split_once(':')?;

@@ -91,7 +91,8 @@ impl Measured {
             let _ = writeln!(text, "- {name}: {value}");
         };
         fact("command", &format!("`{}`", self.command));
-        fact("sitar", env!("CARGO_PKG_VERSION"));
+        let build = if cfg!(debug_assertions) { ", a debug build" } else { "" };
+        fact("sitar", &format!("{}{build}", env!("CARGO_PKG_VERSION")));
         fact("kernel", &self.kernel);
         fact("CPU", &self.cpu);
         fact("engine", &self.engine);

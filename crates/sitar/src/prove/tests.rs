@@ -59,7 +59,7 @@ fn what_is_not_permitted_has_a_reason_and_what_helps() {
     assert_eq!(calls, "only root may look into tracefs; what helps: sudo sitar prove");
     assert_eq!(
         instructions,
-        "perf events are not permitted; what helps: sudo sitar prove, or sysctl kernel.perf_event_paranoid=1 for \
+        "perf events are not permitted; what helps: sudo sitar prove, or sysctl kernel.perf_event_paranoid=2 for \
          instructions"
     );
     let (calls, instructions) = counts(|| Errno::NOENT.into(), ErrorKind::NotFound.into());
@@ -174,7 +174,8 @@ fn measured() -> Measured {
 
 #[test]
 fn the_page() {
-    let version = env!("CARGO_PKG_VERSION");
+    let build = if cfg!(debug_assertions) { ", a debug build" } else { "" };
+    let version = format!("{}{build}", env!("CARGO_PKG_VERSION"));
     let expected = format!(
         "## sitar prove
 

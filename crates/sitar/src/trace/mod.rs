@@ -228,7 +228,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 fn bounded(duration: Duration) -> Result<Duration, String> {
     match duration {
-        Duration::ZERO => Err("a duration is a number with ms, s, m or h, and more than 0".to_owned()),
+        Duration::ZERO => Err("a duration is a whole number with ms, s, m or h, and more than 0".to_owned()),
         _ if duration > DURATION_MAX => Err("a trace lasts for an hour at most".to_owned()),
         _ => Ok(duration),
     }

@@ -60,7 +60,7 @@ fn what_there_is_not_is_refused() {
         (r#"{"sample":-1}"#, "'sample' of a trace is no number of 32 bits"),
         (r#"{"sample":4294967296}"#, "'sample' of a trace is no number of 32 bits"),
         (r#"{"count":0}"#, "'count' of a trace is at least 1"),
-        (r#"{"milliseconds":0}"#, "a duration is a number with ms, s, m or h, and more than 0"),
+        (r#"{"milliseconds":0}"#, "a duration is a whole number with ms, s, m or h, and more than 0"),
         (r#"{"milliseconds":3600001}"#, "a trace lasts for an hour at most"),
     ] {
         assert_eq!(Spec::read(json.as_bytes()), Err(why.to_owned()), "{json}");
@@ -87,7 +87,7 @@ fn durations_have_units() {
         assert_eq!(milliseconds(text), Ok(expected), "{text}");
     }
     for wrong in ["", "s", "0", "0s", "-1s", "1.5s", "1d", "10 s", "99999999999999999999s", "ä"] {
-        let why = "a duration is a number with ms, s, m or h, and more than 0";
+        let why = "a duration is a whole number with ms, s, m or h, and more than 0";
         assert_eq!(milliseconds(wrong), Err(why.into()), "{wrong}");
     }
     for long in ["3601s", "61m", "2h", "18446744073709551615h"] {

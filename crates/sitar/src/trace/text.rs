@@ -40,12 +40,16 @@ pub(super) fn end(end: &Value) -> String {
         Some("stopped") => "the server stops, or another worker takes over",
         _ => "the trace has ended",
     };
+    let unfinished = match end["why"].as_str() {
+        Some("count") => "beyond --count, or not over when the trace ended",
+        _ => "not over when the trace ended",
+    };
     let (matched, written) = (number("matched"), number("written"));
     let mut sentence = format!("{why}: {} matched, {} shown", answers(matched), records(written));
     for (name, what) in [
         ("dropped", "dropped, since they were not read or not fast enough"),
         ("left_out", "left out, since a shard takes 1,000 a second"),
-        ("unfinished", "not over when the trace ended"),
+        ("unfinished", unfinished),
     ] {
         if number(name) > 0 {
             let _ = write!(sentence, "; {} {what}", grouped(number(name)));
@@ -173,5 +177,9 @@ mod tests {
             not read or not fast enough; 8 left out, since a shard takes 1,000 a second; 9 not over when the trace \
             ended";
         assert_eq!(end(&cut), expected);
+        let counted = json!({ "why": "count", "matched": 4, "written": 2, "unfinished": 2 });
+        let expected = "these are all that were asked for: 4 answers matched, 2 records shown; 2 beyond --count, or \
+            not over when the trace ended";
+        assert_eq!(end(&counted), expected);
     }
 }

@@ -123,7 +123,9 @@ pub(crate) fn wants_color() -> bool {
 
 /// Prints a sentence on standard error that is no reason to end.
 pub fn warn(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "sitar: {}", Printable(sentence));
+    // In one piece: others may write to the same terminal.
+    let line = format!("sitar: {}\n", Printable(sentence));
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Returns a path for a message, with its control characters escaped.

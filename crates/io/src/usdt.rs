@@ -2,8 +2,8 @@
 //! and gdb know it.
 //!
 //! Each function here is one probe of the provider `sitar`: a note in the program that names a
-//! place and its arguments, and a semaphore, which a tracer raises while it looks. With nobody
-//! looking a probe costs a load and a branch; its arguments are computed for a tracer only.
+//! place and its arguments, and a semaphore, which a tracer raises while it looks. With no tracer
+//! a probe costs a load and a branch; its arguments are computed for a tracer only.
 //!
 //! They are here because a note is written in inline assembly, which is unsafe, and all unsafe code
 //! is in this crate. The names speak of what sitar does: other users of this crate have

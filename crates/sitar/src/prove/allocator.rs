@@ -62,7 +62,7 @@ pub(super) fn places(file: &[u8]) -> Option<BTreeSet<u64>> {
     if file.0.get(..6)? != b"\x7fELF\x02\x01" {
         return None;
     }
-    // Entries of which the file has at least so many bytes each.
+    // Entries of which the file has at least that number of bytes each.
     let table = |at: u64, size: u64, count: u64, least: u64| -> Option<Vec<u64>> {
         let (at, size, count) = (file.u64(at)?, file.u16(size)?.into(), u64::from(file.u16(count)?));
         let entry = |number: u64| number.checked_mul(size)?.checked_add(at);

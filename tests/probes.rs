@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::{program, run};
 
-/// The rows of the table: each probe, and the names of its arguments.
-fn documented() -> BTreeMap<String, Vec<String>> {
+/// The rows of the table: each probe, and how many arguments it has.
+pub(crate) fn documented() -> BTreeMap<String, usize> {
     let page = include_str!("../docs/probes.md");
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let mut cells = row.split('|').skip(1).map(str::trim);
         let name = cells.next().unwrap().trim_matches('`').to_owned();
-        let arguments = cells.next().unwrap().split(", ").map(|name| name.trim_matches('`').to_owned());
-        (name, arguments.collect())
+        (name, cells.next().unwrap().split(", ").count())
     })
     .collect()
 }
@@ -43,6 +42,6 @@ fn noted() -> BTreeMap<String, BTreeSet<usize>> {
 fn readelf_lists_each_documented_probe_with_its_arguments_and_no_other() {
     let documented = documented();
     assert_eq!(documented.len(), 13, "rows of the table");
-    let expected = documented.iter().map(|(name, arguments)| (name.clone(), [arguments.len()].into()));
+    let expected = documented.iter().map(|(name, count)| (name.clone(), [*count].into()));
     assert_eq!(noted(), expected.collect());
 }

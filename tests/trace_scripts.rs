@@ -7,6 +7,7 @@ use crate::common::site::{Site, pattern};
 use crate::common::{
     Server, copy_executable, eventually, h2, have, program, run_with, signal, sitar_at, skip,
 };
+use crate::probes::documented;
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
 use rustls::RootCertStore;
@@ -166,17 +167,6 @@ fn the_tool_knows_the_probes_that_are_documented() {
         programs += 1;
     }
     assert_eq!(programs, 7);
-}
-
-/// Returns the probes in the table of `docs/probes.md`, and how many arguments each has.
-fn documented() -> BTreeMap<String, usize> {
-    let text = fs::read_to_string(root().join("docs/probes.md")).unwrap();
-    let rows = text.lines().filter_map(|line| {
-        let mut columns = line.strip_prefix("| `")?.split(" | ");
-        let name = columns.next()?.strip_suffix('`')?.to_owned();
-        Some((name, columns.next()?.split(", ").count()))
-    });
-    rows.collect()
 }
 
 /// Whether bpftrace runs here; otherwise the test is recorded as skipped.

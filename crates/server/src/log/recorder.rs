@@ -224,17 +224,16 @@ impl Recorder {
         }
         let number = self.queue.as_mut().and_then(|queue| queue.begin(goes_on));
         let since = self.times.as_mut().and_then(|times| times.begin(goes_on));
-        OpenAnswer { number, since, probed: self.probed.begin(goes_on).map(|(probed, _)| probed) }
+        OpenAnswer { number, since, probed: self.probed.begin(goes_on) }
     }
 
     /// Records the answer that was noted, which has begun. If it goes on, the drop of what this
     /// returns says its end.
     #[inline]
     pub(crate) fn watch(&mut self, goes_on: bool) -> Option<Watched> {
-        let probed = self.probed.noted();
+        let length = self.probed.length();
         let answer = self.begin(goes_on);
         let (false, Some(ending)) = (answer.is_none(), &self.ending) else { return None };
-        let length = probed.map(|(_, length)| length);
         let unsent = length.or(self.queue.as_ref().map(|queue| queue.length)).unwrap_or_default();
         Some(Watched { answer, unsent, ending: Rc::clone(ending) })
     }

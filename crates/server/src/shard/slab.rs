@@ -41,7 +41,7 @@ impl<T> Slab<T> {
             None => return None,
         };
         let place = &mut self.places[index as usize];
-        let key = Key(u64::from(place.generation) << 32 | u64::from(index));
+        let key = place.key(index as usize);
         place.value = Some(make(key));
         Some(key)
     }
@@ -66,13 +66,13 @@ impl<T> Slab<T> {
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
         let place = self.places.get(index as usize)?;
         place.value.as_ref()?;
-        Some(Key(u64::from(place.generation) << 32 | u64::from(index)))
+        Some(place.key(index as usize))
     }
 
     /// Returns all entries, to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.places.iter_mut().enumerate().filter_map(|(index, place)| {
-            let key = Key(u64::from(place.generation) << 32 | index as u64);
+            let key = place.key(index);
             Some((key, place.value.as_mut()?))
         })
     }
@@ -80,7 +80,7 @@ impl<T> Slab<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| {
             let value = place.value.as_ref()?;
-            Some((Key(u64::from(place.generation) << 32 | index as u64), value))
+            Some((place.key(index), value))
         })
     }
 
@@ -88,6 +88,13 @@ impl<T> Slab<T> {
     /// way.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
+    }
+}
+
+impl<T> Place<T> {
+    /// Returns the key of its value, which lies at `index`.
+    fn key(&self, index: usize) -> Key {
+        Key(u64::from(self.generation) << 32 | index as u64)
     }
 }
 

@@ -29,10 +29,10 @@ impl Probed {
         self.last
     }
 
-    /// Returns the answer that was noted last, if it has not begun, and the bytes of its content.
+    /// Returns the bytes of content of the answer that was noted last, if it has not begun.
     #[inline]
-    pub(super) fn noted(&self) -> Option<(NonZeroU64, u64)> {
-        self.noted
+    pub(super) fn length(&self) -> Option<u64> {
+        self.noted.map(|(_, length)| length)
     }
 
     /// A turn ends. Returns whether a tracer has looked in it.
@@ -43,14 +43,14 @@ impl Probed {
 
     /// The answer that was noted has begun. If it goes on, its end is due.
     #[inline]
-    pub(super) fn begin(&mut self, goes_on: bool) -> Option<(NonZeroU64, u64)> {
-        let (number, length) = self.noted.take()?;
+    pub(super) fn begin(&mut self, goes_on: bool) -> Option<NonZeroU64> {
+        let (number, _) = self.noted.take()?;
         if !goes_on {
             usdt::response_end(number.get(), 0, None);
             return None;
         }
         self.open += 1;
-        Some((number, length))
+        Some(number)
     }
 
     /// Whether a tracer waits for ends.

@@ -41,6 +41,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+mod ending;
 pub mod engine;
 pub mod error;
 pub mod events;

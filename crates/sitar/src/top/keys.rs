@@ -3,17 +3,14 @@
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
-use signal_hook::flag;
+use signal_hook::consts::SIGWINCH;
 use signal_hook::low_level::pipe;
 
-use crate::error::EXIT_FAILED;
+use crate::ending::ending_signals;
 
 /// What was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,17 +43,10 @@ impl Ears {
     /// # Errors
     /// The system refuses.
     pub(super) fn open() -> io::Result<Ears> {
-        let (ends, ender) = UnixStream::pair()?;
+        let ends = ending_signals()?;
         let (wakes, waker) = UnixStream::pair()?;
-        for stream in [&ends, &wakes, &waker] {
+        for stream in [&wakes, &waker] {
             stream.set_nonblocking(true)?;
-        }
-        let is_told = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-            // The second one ends the program even while the terminal takes nothing.
-            flag::register_conditional_shutdown(signal, EXIT_FAILED.into(), Arc::clone(&is_told))?;
-            flag::register(signal, Arc::clone(&is_told))?;
-            pipe::register(signal, ender.try_clone()?)?;
         }
         pipe::register(SIGWINCH, waker.try_clone()?)?;
         Ok(Ears { ends, wakes, waker })

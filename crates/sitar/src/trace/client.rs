@@ -4,21 +4,17 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde_json::Value;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::flag;
-use signal_hook::low_level::pipe;
 
 use super::{Spec, text};
 use crate::admin::{self, Request};
 use crate::cli;
-use crate::error::{EXIT_FAILED, Error, printable, warn};
+use crate::ending::ending_signals;
+use crate::error::{Error, printable, warn};
 use crate::output;
 
 /// A server that is silent for this time after the end of its trace hangs.
@@ -33,7 +29,7 @@ const LINE_MAX: usize = 256 << 10;
 pub fn run(arguments: &cli::Trace) -> Result<ExitCode, Error> {
     let path = admin::socket(arguments.server.socket.as_deref(), arguments.server.config.as_deref())?;
     let failed = |error: io::Error| Error::new("cannot wait for the trace").cause(error);
-    let ends = signals().map_err(failed)?;
+    let ends = ending_signals().map_err(failed)?;
     let spec = Spec::asked(arguments);
     let request = Request::Trace(Box::new(spec.clone()));
     let stream = admin::open(&path, &request)?;
@@ -77,20 +73,6 @@ fn print(mut out: impl io::Write, text: &str) -> io::Result<()> {
         return Ok(());
     }
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
-}
-
-/// Returns a stream that can be read when a signal has come. The second one ends the program even
-/// while standard output takes nothing.
-fn signals() -> io::Result<UnixStream> {
-    let (ends, ender) = UnixStream::pair()?;
-    ender.set_nonblocking(true)?;
-    let is_told = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-        flag::register_conditional_shutdown(signal, EXIT_FAILED.into(), Arc::clone(&is_told))?;
-        flag::register(signal, Arc::clone(&is_told))?;
-        pipe::register(signal, ender.try_clone()?)?;
-    }
-    Ok(ends)
 }
 
 /// What was waited for.

@@ -86,8 +86,7 @@ impl Spec {
     /// Returns it as JSON.
     pub(crate) fn to_json(&self) -> Value {
         let mut all = self.filter_json();
-        let milliseconds = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);
-        all.insert("milliseconds".to_owned(), milliseconds.into());
+        all.insert("milliseconds".to_owned(), self.milliseconds().into());
         if let Some(count) = self.count {
             all.insert("count".to_owned(), count.into());
         }
@@ -118,6 +117,10 @@ impl Spec {
         }
     }
 
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn duration(&self) -> Duration {
         self.duration
     }
@@ -131,7 +134,7 @@ impl Spec {
     /// records a second each, at most.
     pub(crate) fn first_line(&self, shards: usize) -> Value {
         let limits = json!({
-            "milliseconds": u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            "milliseconds": self.milliseconds(),
             "count": self.count,
             "records_per_second_and_shard": sitar_server::TRACE_GRANT,
             "shards": shards,

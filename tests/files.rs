@@ -101,8 +101,9 @@ fn streams_that_are_not_read_leave_descriptors_to_others() {
         answers_others(30);
         // Files that are kept open, one for each connection, and the spare ones; with epoll the
         // connections as well.
-        let open = server.descriptors();
-        assert!(open <= before + 64 + CLIENTS + 64 + CLIENTS, "{engine}: {open} after {before}");
+        // These stay; the connection that was answered last is closed a moment after its answer.
+        let within = || server.descriptors() <= before + 64 + CLIENTS + 64 + CLIENTS;
+        eventually(&format!("{engine}: no more descriptors than these after {before}"), within);
         for (client, streams) in &mut clients {
             let numbers: Vec<u32> = streams.iter().map(|(_, stream)| *stream).collect();
             let opened = numbers.iter().try_for_each(|stream| {
